@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""One engine in one process, told what to do by JSON lines on standard input; compare.py gives workers their turns.
+
+    {"do": "version"}                           -> {"version": text}
+    {"do": "load", "shape": [b, s]}             -> {"load": s, "first": s}   first: with one run of that shape
+    {"do": "run", "shape": [b, s], "times": n}  -> {"seconds": [..]}    the first run of a turn is not counted
+    {"do": "save", "shape": [b, s], "to": f}    -> {}                   outputs as .npz, for the comparison of values
+    {"do": "memory"}                            -> {"anonymous": bytes} above what the process had before load
+"""
+import json
+import sys
+import time
+
+import numpy as np
+
+from engines import ENGINES
+
+VOCABULARY = 30522
+
+
+def anonymous_bytes():
+    with open("/proc/self/status") as status:
+        for line in status:
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+    raise SystemExit("bench: /proc/self/status has no RssAnon")
+
+
+def make_inputs(batch, tokens):
+    rng = np.random.default_rng([batch, tokens])
+    return {"input_ids": rng.integers(0, VOCABULARY, (batch, tokens), np.int64),
+            "attention_mask": np.ones((batch, tokens), np.int64),
+            "token_type_ids": np.zeros((batch, tokens), np.int64)}
+
+
+class Worker:
+    def __init__(self, engine, model, threads):
+        self.kind, self.model, self.threads = ENGINES[engine], model, threads
+        self.kind.load_library()
+        self.floor = anonymous_bytes()
+
+    def do_version(self):
+        return {"version": self.kind.version()}
+
+    def do_load(self, shape=None):
+        """Load and, given a shape, run once: the time to the first result."""
+        inputs = make_inputs(*shape) if shape else None
+        start = time.perf_counter()
+        self.engine = self.kind(self.model, self.threads)
+        loaded = time.perf_counter()
+        if shape:
+            self.engine.prepare(inputs)
+            self.engine.run()
+        return {"load": loaded - start, "first": time.perf_counter() - start}
+
+    def do_run(self, shape, times):
+        self.engine.prepare(make_inputs(*shape))
+        self.engine.run()
+        seconds = []
+        for _ in range(times):
+            start = time.perf_counter()
+            self.engine.run()
+            seconds.append(time.perf_counter() - start)
+        return {"seconds": seconds}
+
+    def do_save(self, shape, to):
+        self.engine.prepare(make_inputs(*shape))
+        self.engine.run()
+        np.savez(to, **self.engine.outputs())
+        return {}
+
+    def do_memory(self):
+        return {"anonymous": anonymous_bytes() - self.floor}
+
+
+def main():
+    worker = Worker(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    for line in sys.stdin:
+        order = json.loads(line)
+        print(json.dumps(getattr(worker, "do_" + order.pop("do"))(**order)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

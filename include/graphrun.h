@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * graphrun: run an exported BERT-family ONNX graph on a CPU.
+ *
+ * A short tour. Errors are left out here; tests/api_example.c is this page as a complete program.
+ *
+ *     gr_model *model;
+ *     gr_session *session;
+ *     gr_model_load("model.onnx", NULL, &model, &err);
+ *     gr_session_create(model, NULL, &session, &err);
+ *
+ *     int64_t ids[] = {101, 7592, 102}, dims[] = {1, 3};
+ *     gr_named_tensor in = {"input_ids", {GR_INT64, 2, dims, ids, sizeof ids}};
+ *     gr_named_tensor out = {"last_hidden_state", {0}};
+ *     gr_session_run(session, &in, 1, &out, 1, &err);
+ *     // out.tensor now describes memory that the session owns until its next run
+ *
+ *     gr_session_free(session);
+ *     gr_model_free(model);
+ *
+ * Threads: a gr_model may be used by any number of threads and sessions at once; they share its weights. A gr_session
+ * serves one thread at a time; only gr_session_cancel may be called beside a run. The library keeps no global state
+ * that a caller could see, prints nothing, installs no signal handler and never exits.
+ */
+#ifndef GRAPHRUN_H
+#define GRAPHRUN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__) && !defined(GR_API)
+#define GR_API __attribute__((visibility("default")))
+#elif !defined(GR_API)
+#define GR_API
+#endif
+
+#define GR_VERSION_MAJOR 0
+#define GR_VERSION_MINOR 1
+#define GR_VERSION_PATCH 0
+
+/* The version of the library that is linked, as major * 10000 + minor * 100 + patch. */
+GR_API int gr_version(void);
+/* The same as "0.1.0", and that of the oneDNN that is linked, as "2.6.3". Static strings. */
+GR_API const char *gr_version_string(void);
+GR_API const char *gr_onednn_version_string(void);
+
+/* ---- Status -------------------------------------------------------------------------------------------------- */
+
+#define GR_STATUS_MAP(X)                                                                                               \
+    X(OK, "success")                                                                                                   \
+    X(EINVAL, "invalid argument")                                                                                      \
+    X(EIO, "file cannot be read or written")                                                                           \
+    X(EFORMAT, "malformed file")                                                                                       \
+    X(EMODEL, "invalid model")                                                                                         \
+    X(EUNSUPPORTED, "not supported")                                                                                   \
+    X(EINPUT, "input does not fit the model")                                                                          \
+    X(ELIMIT, "limit exceeded")                                                                                        \
+    X(ENOMEM, "out of memory")                                                                                         \
+    X(ECANCELLED, "cancelled")
+
+typedef enum gr_status {
+#define X(name, text) GR_##name,
+    GR_STATUS_MAP(X)
+#undef X
+} gr_status;
+
+/* A static English phrase for a status. */
+GR_API const char *gr_status_text(gr_status status);
+
+/* Filled by a failing call with one complete sentence, left alone by one that succeeds. The caller owns it; every
+ * function takes NULL for "not wanted". Names from files are escaped and shortened in it; it is valid UTF-8. */
+#define GR_ERR_SIZE 2048
+typedef struct gr_err {
+    gr_status status;
+    char text[GR_ERR_SIZE];
+} gr_err;
+
+/* ---- Tensors ------------------------------------------------------------------------------------------------- */
+
+/* Element types, numbered as in ONNX's TensorProto.DataType. */
+#define GR_DTYPE_MAP(X) /* name, number, ONNX's textual name, bits */                                                  \
+    X(FLOAT, 1, "float", 32)                                                                                           \
+    X(UINT8, 2, "uint8", 8)                                                                                            \
+    X(INT8, 3, "int8", 8)                                                                                              \
+    X(UINT16, 4, "uint16", 16)                                                                                         \
+    X(INT16, 5, "int16", 16)                                                                                           \
+    X(INT32, 6, "int32", 32)                                                                                           \
+    X(INT64, 7, "int64", 64)                                                                                           \
+    X(STRING, 8, "string", 0)                                                                                          \
+    X(BOOL, 9, "bool", 8)                                                                                              \
+    X(FLOAT16, 10, "float16", 16)                                                                                      \
+    X(DOUBLE, 11, "double", 64)                                                                                        \
+    X(UINT32, 12, "uint32", 32)                                                                                        \
+    X(UINT64, 13, "uint64", 64)                                                                                        \
+    X(COMPLEX64, 14, "complex64", 64)                                                                                  \
+    X(COMPLEX128, 15, "complex128", 128)                                                                               \
+    X(BFLOAT16, 16, "bfloat16", 16)                                                                                    \
+    X(FLOAT8E4M3FN, 17, "float8e4m3fn", 8)                                                                             \
+    X(FLOAT8E4M3FNUZ, 18, "float8e4m3fnuz", 8)                                                                         \
+    X(FLOAT8E5M2, 19, "float8e5m2", 8)                                                                                 \
+    X(FLOAT8E5M2FNUZ, 20, "float8e5m2fnuz", 8)                                                                         \
+    X(UINT4, 21, "uint4", 4)                                                                                           \
+    X(INT4, 22, "int4", 4)                                                                                             \
+    X(FLOAT4E2M1, 23, "float4e2m1", 4)                                                                                 \
+    X(FLOAT8E8M0, 24, "float8e8m0", 8)                                                                                 \
+    X(UINT2, 25, "uint2", 2)                                                                                           \
+    X(INT2, 26, "int2", 2)
+
+typedef enum gr_dtype {
+    GR_UNDEFINED = 0,
+#define X(name, number, text, bits) GR_##name = number,
+    GR_DTYPE_MAP(X)
+#undef X
+} gr_dtype;
+
+/* ONNX's textual name of an element type ("float", "int64"), or "undefined". */
+GR_API const char *gr_dtype_name(gr_dtype type);
+/* Bits of one element as stored: 8 for bool, 4 for int4 (two to a byte, low half first), 0 for strings. */
+GR_API int gr_dtype_bits(gr_dtype type);
+
+/* A dense row-major tensor in somebody's memory. As an input it is borrowed for the time of the call and not written;
+ * `data` needs no alignment. A rank of 0 is a scalar (dims may be NULL), a dimension of 0 an empty tensor (data may be
+ * NULL). `size` is in bytes. */
+typedef struct gr_tensor_view {
+    gr_dtype type;
+    int rank;
+    const int64_t *dims;
+    void *data;
+    size_t size;
+} gr_tensor_view;
+
+typedef struct gr_named_tensor {
+    const char *name;
+    gr_tensor_view tensor;
+} gr_named_tensor;
+
+/* ---- Models -------------------------------------------------------------------------------------------------- */
+
+typedef struct gr_model gr_model;
+
+typedef struct gr_model_options {
+    size_t struct_size;     /* sizeof(gr_model_options), so that later versions can add fields */
+    size_t max_graph_bytes; /* memory for the graph without its weights; 0: 512 MiB */
+    bool no_passes;         /* true: run the nodes of the file as they are */
+} gr_model_options;
+
+/* Load a model from an .onnx file or, if its name ends in .onnxtxt, from ONNX's textual syntax. The file is mapped, not
+ * read: weights stay in the page cache, shared between processes, and the file must not be changed while the model
+ * lives. External data is looked for beside the file and never outside its folder. `options` may be NULL. On success
+ * *out is the caller's, to be freed with gr_model_free. A model that needs operators or types that are missing is
+ * refused with GR_EUNSUPPORTED and a sentence that names all of them. */
+GR_API gr_status gr_model_load(const char *path, const gr_model_options *options, gr_model **out, gr_err *err);
+/* The same from memory, which must outlive the model and stay unchanged. `folder` is where external data is looked
+ * for; NULL refuses models that have any. */
+GR_API gr_status gr_model_load_memory(const void *data, size_t size, const char *folder, const gr_model_options *options,
+                                      gr_model **out, gr_err *err);
+/* Free a model after all of its sessions. NULL is allowed. */
+GR_API void gr_model_free(gr_model *model);
+
+/* One dimension as the model declares it: `value` >= 0, or -1 and then `symbol` is its name or expression
+ * ("sequence", "past + sequence") or NULL if the model says nothing about it. */
+typedef struct gr_dim_info {
+    int64_t value;
+    const char *symbol;
+} gr_dim_info;
+
+typedef struct gr_value_info {
+    const char *name;
+    gr_dtype type;
+    int rank; /* -1: unknown */
+    const gr_dim_info *dims;
+    bool optional; /* an input that has a default in the file */
+} gr_value_info;
+
+/* Inputs that must or may be fed, and outputs, in the order of the file. The strings live as long as the model.
+ * gr_model_input and gr_model_output return GR_EINVAL beyond the count. */
+GR_API size_t gr_model_input_count(const gr_model *model);
+GR_API size_t gr_model_output_count(const gr_model *model);
+GR_API gr_status gr_model_input(const gr_model *model, size_t index, gr_value_info *out);
+GR_API gr_status gr_model_output(const gr_model *model, size_t index, gr_value_info *out);
+
+/* What is in a model: opsets, operators with counts, parameters by module. Every pointer lives as long as the model. */
+typedef struct gr_count {
+    const char *domain; /* "" for ai.onnx */
+    const char *name;
+    int64_t count;
+} gr_count;
+
+typedef struct gr_model_summary {
+    int64_t ir_version;
+    const char *producer_name, *producer_version, *graph_name;
+    size_t opset_count;
+    const gr_count *opsets; /* count: the version; name: NULL */
+    size_t op_count;
+    const gr_count *ops; /* as in the file, functions inlined; sorted by count */
+    size_t step_count;   /* operators left after the passes */
+    const gr_count *steps;
+    size_t parameter_count_by_module;
+    const gr_count *modules; /* name: dotted prefix of the weights' names, as "embeddings"; count: elements */
+    int64_t parameters;      /* elements of all floating-point and quantised weights; a weight stored once counts once */
+    int64_t weight_bytes;
+} gr_model_summary;
+
+GR_API void gr_model_summarize(const gr_model *model, gr_model_summary *out);
+
+/* Write the model in ONNX's textual syntax. `max_elements`: longer tensors are elided by a marker (0: all are; SIZE_MAX:
+ * none). `write` gets pieces of the text and returns false to stop, which ends the call with GR_EIO. */
+typedef bool (*gr_write_fn)(void *user, const char *text, size_t size);
+GR_API gr_status gr_model_print(const gr_model *model, size_t max_elements, gr_write_fn write, void *user, gr_err *err);
+
+/* ---- Sessions ------------------------------------------------------------------------------------------------ */
+
+typedef struct gr_session gr_session;
+
+typedef enum gr_log_level { GR_LOG_INFO, GR_LOG_DISPATCH } gr_log_level;
+/* Called from the thread that runs, with one line without a newline; `user` is passed through. */
+typedef void (*gr_log_fn)(void *user, gr_log_level level, const char *line);
+
+typedef struct gr_session_options {
+    size_t struct_size; /* sizeof(gr_session_options) */
+    int threads;        /* 0: as many as affinity and cgroup quota allow */
+    size_t max_memory;  /* bytes of activations, scratch and outputs for one run; 0: no limit but the machine's memory */
+    int max_plans;      /* shapes kept ready; 0: 16 */
+    int64_t max_iterations; /* of one Loop node; 0: 1,000,000,000 */
+    gr_log_fn log;          /* NULL: silent */
+    void *log_user;
+} gr_session_options;
+
+/* Make ready to run. `options` may be NULL. The model must outlive the session. */
+GR_API gr_status gr_session_create(gr_model *model, const gr_session_options *options, gr_session **out, gr_err *err);
+/* NULL is allowed. No run may be under way. */
+GR_API void gr_session_free(gr_session *session);
+
+/* Run the graph.
+ *
+ * `inputs`: by name, in any order; inputs with a default may be left out.
+ * `outputs`: the wanted values by name: outputs of the graph or any value inside it. For each, a `tensor.data` of NULL
+ * asks for memory that the session owns, which stays valid until the session's next run or end; otherwise `data` and
+ * `size` are the caller's buffer, which the result is written to. In both cases type, rank, dims and size are set on
+ * success (dims are the session's). Only what the wanted values need is computed. On failure the contents of the
+ * caller's buffers are undefined.
+ *
+ * The first run of a shape plans it; later runs of that shape allocate nothing. */
+GR_API gr_status gr_session_run(gr_session *session, const gr_named_tensor *inputs, size_t input_count,
+                                gr_named_tensor *outputs, size_t output_count, gr_err *err);
+
+/* Ask the run that is under way, if any, to stop soon with GR_ECANCELLED. From any thread or a signal handler. */
+GR_API void gr_session_cancel(gr_session *session);
+
+/* Bytes, for the session (its own memory) and for the model (packed weights that all sessions share). */
+typedef struct gr_memory_info {
+    size_t arena_bytes;  /* activations and scratch held by the session */
+    size_t plan_bytes;   /* plans, and values that depend on shapes only */
+    size_t packed_bytes; /* weights in the layout of the kernels, owned by the model */
+    size_t mapped_bytes; /* file pages mapped, owned by the model */
+    size_t plan_count;
+} gr_memory_info;
+GR_API void gr_session_memory(const gr_session *session, gr_memory_info *out);
+
+/* The work of the plan that ran last: floating-point operations of its matrix products, and steps. */
+typedef struct gr_work_info {
+    double flops;
+    size_t steps;
+} gr_work_info;
+GR_API void gr_session_work(const gr_session *session, gr_work_info *out);
+
+/* Threads that a session with `threads` = 0 uses here: affinity and cgroup CPU quota, at least 1. */
+GR_API int gr_default_threads(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

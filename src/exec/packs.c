@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The table of packed weights: open addressing, never shrinking, one lock.
+ */
+#include "packs.h"
+#include <pthread.h>
+
+typedef struct entry {
+    gr_pack_key key;
+    gr_pack pack;
+} entry;
+
+struct gr_packs {
+    pthread_mutex_t lock;
+    const gr_map *maps;
+    entry **slots;
+    size_t count, room; /* room is a power of two or 0 */
+    size_t bytes;
+};
+
+gr_packs *gr_packs_new(const gr_map *maps)
+{
+    gr_packs *p = gr_calloc(1, sizeof *p);
+    if (!p) return NULL;
+    p->maps = maps;
+    if (pthread_mutex_init(&p->lock, NULL)) {
+        gr_free(p);
+        return NULL;
+    }
+    return p;
+}
+
+void gr_packs_free(gr_packs *p)
+{
+    if (!p) return;
+    for (size_t i = 0; i < p->room; i++) {
+        entry *e = p->slots[i];
+        if (!e) continue;
+        if (e->pack.free_extra) e->pack.free_extra(e->pack.extra);
+        gr_free_aligned(e->pack.data, e->pack.size);
+        gr_free(e);
+    }
+    gr_free(p->slots);
+    pthread_mutex_destroy(&p->lock);
+    gr_free(p);
+}
+
+size_t gr_packs_bytes(gr_packs *p)
+{
+    if (!p) return 0;
+    pthread_mutex_lock(&p->lock);
+    const size_t bytes = p->bytes;
+    pthread_mutex_unlock(&p->lock);
+    return bytes;
+}
+
+static uint64_t hash(const gr_pack_key *k)
+{
+    const uint64_t parts[] = {(uint64_t)(uintptr_t)k->data, (uint64_t)k->dtype, (uint64_t)k->rows,
+                              (uint64_t)k->cols, (uint64_t)k->row, (uint64_t)k->col, (unsigned char)k->layout[0]};
+    uint64_t h = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        h = (h ^ parts[i]) * UINT64_C(0x9E3779B97F4A7C15);
+        h ^= h >> 29;
+    }
+    return h;
+}
+
+static bool same(const gr_pack_key *a, const gr_pack_key *b)
+{
+    return a->data == b->data && a->dtype == b->dtype && a->rows == b->rows && a->cols == b->cols &&
+           a->row == b->row && a->col == b->col && !strcmp(a->layout, b->layout);
+}
+
+/* The slot that holds the key, or the free one where it belongs. room > count. */
+static entry **slot_of(entry **slots, size_t room, const gr_pack_key *key)
+{
+    size_t i = (size_t)hash(key) & (room - 1);
+    while (slots[i] && !same(&slots[i]->key, key)) i = (i + 1) & (room - 1);
+    return &slots[i];
+}
+
+static bool grow(gr_packs *p)
+{
+    const size_t room = p->room ? p->room * 2 : 64;
+    entry **slots = gr_calloc(room, sizeof *slots);
+    if (!slots) return false;
+    for (size_t i = 0; i < p->room; i++)
+        if (p->slots[i]) *slot_of(slots, room, &p->slots[i]->key) = p->slots[i];
+    gr_free(p->slots);
+    p->slots = slots;
+    p->room = room;
+    return true;
+}
+
+const gr_pack *gr_packs_find(gr_packs *p, const gr_pack_key *key)
+{
+    pthread_mutex_lock(&p->lock);
+    const entry *e = p->room ? *slot_of(p->slots, p->room, key) : NULL;
+    pthread_mutex_unlock(&p->lock);
+    return e ? &e->pack : NULL;
+}
+
+static const gr_pack *get(gr_packs *p, const gr_pack_key *key, size_t source, bool (*make)(void *user, gr_pack *pack),
+                          void *user)
+{
+    if (p->room) {
+        const entry *e = *slot_of(p->slots, p->room, key);
+        if (e) return &e->pack;
+    }
+    if (2 * (p->count + 1) > p->room && !grow(p)) return NULL;
+    entry *e = gr_calloc(1, sizeof *e);
+    if (!e || !make(user, &e->pack)) {
+        gr_free(e);
+        return NULL;
+    }
+    e->key = *key;
+    *slot_of(p->slots, p->room, key) = e;
+    p->count++;
+    p->bytes += e->pack.size;
+    gr_map_dontneed(p->maps, key->data, source);
+    return &e->pack;
+}
+
+const gr_pack *gr_packs_get(gr_packs *p, const gr_pack_key *key, size_t source,
+                            bool (*make)(void *user, gr_pack *pack), void *user)
+{
+    pthread_mutex_lock(&p->lock);
+    const gr_pack *pack = get(p, key, source, make, user);
+    pthread_mutex_unlock(&p->lock);
+    return pack;
+}
+
+typedef struct span {
+    const void *data;
+    size_t size;
+} span;
+
+static bool make_copy(void *user, gr_pack *pack)
+{
+    const span *s = user;
+    pack->size = s->size;
+    pack->data = gr_malloc_aligned(s->size);
+    if (pack->data && s->size) memcpy(pack->data, s->data, s->size);
+    return pack->data != NULL;
+}
+
+void *gr_packs_aligned(gr_packs *p, const void *data, size_t size)
+{
+    span s = {data, size};
+    const gr_pack_key key = {.data = data, .rows = (int64_t)size, .cols = 1, .layout = "aligned"};
+    const gr_pack *pack = gr_packs_get(p, &key, size, make_copy, &s);
+    return pack ? pack->data : NULL;
+}

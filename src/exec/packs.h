@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Constant weights in the layouts that kernels want, made once and shared by all plans and sessions of a model. Safe for
+ * threads: who asks for a pack while another thread makes it waits for that.
+ */
+#ifndef GR_PACKS_H
+#define GR_PACKS_H
+
+#include "graph/map.h"
+#include "ops/op.h"
+
+/* A matrix is known by where its contents lie, so that data must outlive the packs and never change: constants of the
+ * model, never a value of one run. Element (i, j) is data[i * row + j * col]. */
+typedef struct gr_pack_key {
+    const void *data;
+    gr_dtype dtype;
+    int64_t rows, cols, row, col;
+    const char *layout; /* name of the kernel's layout; a static string */
+} gr_pack_key;
+
+typedef struct gr_pack {
+    void *data; /* from gr_malloc_aligned */
+    size_t size;
+    void *extra; /* what the kernel keeps beside it, or NULL; freed by free_extra */
+    void (*free_extra)(void *extra);
+} gr_pack;
+
+/* Pages of `maps` (may be NULL) that hold a weight are given back when it is packed; the list must outlive the packs.
+ * NULL if out of memory. */
+gr_packs *gr_packs_new(const gr_map *maps);
+void gr_packs_free(gr_packs *packs); /* NULL is allowed */
+size_t gr_packs_bytes(gr_packs *packs);
+
+/* The pack of that key, or NULL. */
+const gr_pack *gr_packs_find(gr_packs *packs, const gr_pack_key *key);
+/* The same; made by `make` if it is not there, which fills *pack and returns whether it could. `source` bytes from
+ * key->data on are what was packed. NULL if `make` failed or memory is out. */
+const gr_pack *gr_packs_get(gr_packs *packs, const gr_pack_key *key, size_t source,
+                            bool (*make)(void *user, gr_pack *pack), void *user);
+/* A 64-byte aligned copy of `size` bytes; NULL if out of memory. */
+void *gr_packs_aligned(gr_packs *packs, const void *data, size_t size);
+
+#endif

@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Planning: infer with numbers, keep what the wanted values need, prepare kernels, place buffers. Running: bind, loop.
+ */
+#include "exec/plan.h"
+#include "exec/memory.h"
+#include "exec/packs.h"
+#include <stdio.h>
+
+/* What depends on shapes only is computed once per plan, if it is not larger than this. */
+enum { FOLD_OUTPUT = 16 << 20, FOLD_BUDGET = 128 << 20 };
+
+typedef enum { UNUSED, IS_CONST, IS_INPUT, IN_BLOCK, DYNAMIC } place;
+
+typedef struct slot { /* of a value */
+    gr_tensor t;
+    place place;
+    uint32_t root;      /* id of the value whose memory it is; its own unless it is a view */
+    uint32_t buffer;    /* of a root in the block */
+    uint32_t input;     /* of an input */
+    uint32_t last;      /* of a root: the last step that reads it; the number of steps if it is wanted */
+    gr_tensor *dynamic; /* made during the run */
+} slot;
+
+typedef struct plan_step {
+    gr_step step;
+    const gr_node *node;
+    bool dynamic;
+    uint32_t scratch; /* buffer, if step.scratch_size */
+} plan_step;
+
+struct gr_plan {
+    gr_arena *arena;
+    const gr_graph *graph;
+    gr_plan_options options;
+    gr_facts facts;
+    gr_tensor *inputs; /* the shapes it is for */
+    size_t nwanted;
+    gr_value **wanted;
+    bool *need;        /* by value id */
+    slot *slots;       /* by value id */
+    size_t nsteps;
+    plan_step *steps;
+    size_t nbuffers, capbuffers;
+    gr_buffer *buffers;
+    char **homes;      /* of buffers that the caller wants elsewhere, else NULL */
+    size_t block_size;
+    char *bound;       /* block that slots point into */
+    bool rehomed;
+    double flops;
+    gr_exec exec;
+};
+
+static slot *slot_of(const gr_plan *p, const gr_value *v) { return v ? &p->slots[v->id] : NULL; }
+
+/* ---- planning ---- */
+
+static gr_status infer(gr_plan *p, gr_err *err)
+{
+    const gr_graph *g = p->graph;
+    gr_facts *f = &p->facts;
+    gr_fold fold = {.max_output = FOLD_OUTPUT, .budget = FOLD_BUDGET, .only_new = true, .exec = &p->exec};
+    f->arena = p->arena;
+    f->syms = gr_syms_new(p->arena);
+    f->types = GR_NEWS(p->arena, g->nvalues, gr_type);
+    f->ivals = GR_NEWS(p->arena, g->nvalues, const gr_ivals *);
+    f->konst = GR_NEWS(p->arena, g->nvalues, gr_tensor *);
+    if (!f->syms || !f->types || !f->ivals || !f->konst) return gr_nomem(err);
+    for (size_t i = 0; i < g->ninputs; i++) {
+        const gr_tensor *t = &p->inputs[i];
+        gr_dim *dims = GR_NEWS(p->arena, (size_t)t->rank, gr_dim);
+        if (!dims) return gr_nomem(err);
+        for (int d = 0; d < t->rank; d++) dims[d] = GR_DIM(t->dims[d]);
+        f->types[g->inputs[i]->id] = gr_type_tensor(t->dtype, t->rank, dims);
+    }
+    for (const gr_node *n = g->first; n; n = n->next)
+        for (uint32_t i = 0; i < n->nin; i++) {
+            const gr_value *v = gr_in(n, i);
+            if (!v || !v->konst || f->konst[v->id]) continue;
+            f->types[v->id] = v->type;
+            f->konst[v->id] = v->konst;
+            f->ivals[v->id] = v->ivals ? v->ivals : gr_ivals_of(p->arena, v->konst);
+        }
+    return gr_infer_facts(g, f, &fold, err);
+}
+
+static bool runs(const gr_plan *p, const gr_node *n)
+{
+    for (uint32_t i = 0; i < n->nout; i++)
+        if (n->out[i] && p->need[n->out[i]->id] && !p->facts.konst[n->out[i]->id]) return true;
+    return false;
+}
+
+/* Mark what the wanted values need, from the last node to the first; count the nodes that run. */
+static size_t mark_needed(gr_plan *p)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < p->nwanted; i++) p->need[p->wanted[i]->id] = true;
+    for (const gr_node *n = p->graph->last; n; n = n->prev) {
+        if (!runs(p, n)) continue;
+        count++;
+        for (uint32_t i = 0; i < n->nin; i++)
+            if (gr_in(n, i)) p->need[gr_in(n, i)->id] = true;
+    }
+    return count;
+}
+
+static bool shape_tensor(const gr_type *t, gr_tensor *out)
+{
+    if (!gr_type_is_static(t)) return false;
+    *out = (gr_tensor){.kind = GR_KIND_TENSOR, .dtype = t->dtype, .rank = t->rank, .aligned = true};
+    for (int i = 0; i < t->rank; i++) out->dims[i] = t->dims[i].k;
+    return gr_elements(out->rank, out->dims, &out->elements) && gr_bytes(out->dtype, out->elements, &out->size);
+}
+
+static void place_constant(gr_plan *p, const gr_value *v)
+{
+    gr_tensor *konst = v->konst ? v->konst : p->facts.konst[v->id];
+    slot *s = slot_of(p, v);
+    if (!konst || s->place != UNUSED) return;
+    s->place = IS_CONST;
+    s->root = v->id;
+    s->t = *konst;
+    /* Only what lives as long as the model may be packed; what this plan has folded goes with it. */
+    s->t.is_const = v->konst != NULL;
+}
+
+/* A node that only gives its input another shape: its output is the input's memory. */
+static bool place_view(gr_plan *p, const gr_node *n)
+{
+    gr_tensor shaped;
+    const slot *from = slot_of(p, gr_in(n, 0));
+    slot *s = slot_of(p, gr_out(n, 0));
+    if (!(n->op->flags & GR_OP_VIEW) || !from || !s || from->place == DYNAMIC || from->place == UNUSED) return false;
+    for (uint32_t i = 1; i < n->nout; i++)
+        if (n->out[i] && p->need[n->out[i]->id]) return false;
+    if (!shape_tensor(&p->facts.types[n->out[0]->id], &shaped) || shaped.size != from->t.size) return false;
+    *s = *from;
+    s->t.rank = shaped.rank;
+    memcpy(s->t.dims, shaped.dims, sizeof shaped.dims);
+    return true;
+}
+
+static bool is_dynamic(const gr_plan *p, const gr_node *n)
+{
+    gr_tensor shaped;
+    if (n->nsubgraphs) return true;
+    for (uint32_t i = 0; i < n->nin; i++)
+        if (gr_in(n, i) && slot_of(p, gr_in(n, i))->place == DYNAMIC) return true;
+    for (uint32_t i = 0; i < n->nout; i++)
+        if (n->out[i] && !shape_tensor(&p->facts.types[n->out[i]->id], &shaped)) return true;
+    return false;
+}
+
+/* Which nodes are steps, where each value lives, and how long. */
+static void place_values(gr_plan *p)
+{
+    for (size_t i = 0; i < p->graph->ninputs; i++) {
+        slot *s = slot_of(p, p->graph->inputs[i]);
+        s->place = IS_INPUT;
+        s->root = p->graph->inputs[i]->id;
+        s->input = (uint32_t)i;
+        s->t = p->inputs[i];
+    }
+    for (size_t i = 0; i < p->nwanted; i++) place_constant(p, p->wanted[i]);
+    for (const gr_node *n = p->graph->first; n; n = n->next) {
+        if (!runs(p, n)) continue;
+        for (uint32_t i = 0; i < n->nin; i++)
+            if (gr_in(n, i)) place_constant(p, gr_in(n, i));
+        if (place_view(p, n)) continue;
+        plan_step *ps = &p->steps[p->nsteps];
+        ps->node = n;
+        ps->dynamic = is_dynamic(p, n);
+        for (uint32_t i = 0; i < n->nin; i++)
+            if (gr_in(n, i)) p->slots[slot_of(p, gr_in(n, i))->root].last = (uint32_t)p->nsteps;
+        for (uint32_t i = 0; i < n->nout; i++) {
+            slot *s = slot_of(p, n->out[i]);
+            if (!s || !p->need[n->out[i]->id]) continue;
+            s->place = ps->dynamic ? DYNAMIC : IN_BLOCK;
+            s->root = n->out[i]->id;
+            s->last = (uint32_t)p->nsteps;
+            if (!ps->dynamic) shape_tensor(&p->facts.types[n->out[i]->id], &s->t);
+        }
+        p->nsteps++;
+    }
+    for (size_t i = 0; i < p->nwanted; i++) p->slots[slot_of(p, p->wanted[i])->root].last = (uint32_t)p->nsteps;
+}
+
+static gr_status new_buffer(gr_plan *p, size_t size, uint32_t first, uint32_t last, uint32_t *out, gr_err *err)
+{
+    gr_buffer *b = GR_PUSH(p->arena, p->buffers, p->nbuffers, p->capbuffers);
+    if (!b) return gr_nomem(err);
+    *b = (gr_buffer){.size = size, .first = first, .last = last};
+    *out = (uint32_t)(p->nbuffers - 1);
+    return GR_OK;
+}
+
+/* The buffer of an element-wise node's input that nobody reads after it can take the output. */
+static bool take_over(gr_plan *p, const plan_step *ps, uint32_t step, const slot *out, uint32_t *buffer)
+{
+    if (!(ps->node->op->flags & GR_OP_INPLACE)) return false;
+    for (uint32_t i = 0; i < ps->node->nin; i++) {
+        const slot *s = slot_of(p, gr_in(ps->node, i));
+        if (!s || s->place != IN_BLOCK || s->t.size != out->t.size || s->t.dtype != out->t.dtype) continue;
+        *buffer = p->slots[s->root].buffer;
+        if (p->buffers[*buffer].last == step) return true;
+    }
+    return false;
+}
+
+static gr_status place_buffers(gr_plan *p, uint32_t step, gr_err *err)
+{
+    plan_step *ps = &p->steps[step];
+    bool taken = false;
+    for (uint32_t o = 0; o < ps->node->nout; o++) {
+        slot *s = ps->step.out[o] ? slot_of(p, ps->node->out[o]) : NULL;
+        if (!s) continue;
+        if (!taken && take_over(p, ps, step, s, &s->buffer)) {
+            p->buffers[s->buffer].last = s->last;
+            taken = true;
+        } else {
+            GR_TRY(new_buffer(p, s->t.size, step, s->last, &s->buffer, err));
+        }
+    }
+    return ps->step.scratch_size ? new_buffer(p, ps->step.scratch_size, step, step, &ps->scratch, err) : GR_OK;
+}
+
+/* Kernels that read constants only where they are aligned get a copy, which all plans share. */
+static gr_status align_constants(gr_plan *p, const gr_node *n, gr_err *err)
+{
+    for (uint32_t i = 0; i < n->nin && !(n->op->flags & GR_OP_UNALIGNED); i++) {
+        slot *s = slot_of(p, gr_in(n, i));
+        if (!s || s->place != IS_CONST || s->t.aligned || !s->t.size) continue;
+        if (!(s->t.data = gr_packs_aligned(p->options.packs, s->t.data, s->t.size))) return gr_nomem(err);
+        s->t.aligned = true;
+    }
+    return GR_OK;
+}
+
+__attribute__((format(printf, 2, 3))) static void log_line(const gr_plan *p, const char *fmt, ...)
+{
+    char line[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(line, sizeof line, fmt, args);
+    va_end(args);
+    p->options.log(p->options.log_user, GR_LOG_DISPATCH, line);
+}
+
+static gr_status choose_kernel(gr_plan *p, plan_step *ps, gr_err *err)
+{
+    gr_step *s = &ps->step;
+    gr_why why = {""};
+    for (const gr_kernel *k = s->op->kernels; k->name; k++) {
+        s->scratch_size = 0;
+        s->state = NULL;
+        if (!k->prepare || k->prepare(s, &why)) {
+            s->kernel = k;
+            p->flops += s->flops;
+            if (p->options.log) log_line(p, "%s '%s': %s", s->op->name, gr_show(ps->node->name), k->name);
+            return GR_OK;
+        }
+        if (p->options.log)
+            log_line(p, "%s '%s': %s declines: %s", s->op->name, gr_show(ps->node->name), k->name, why.text);
+    }
+    return gr_fail(err, GR_EUNSUPPORTED, "no kernel for it: %s", why.text);
+}
+
+static gr_status prepare_step(gr_plan *p, uint32_t i, gr_err *err)
+{
+    plan_step *ps = &p->steps[i];
+    const gr_node *n = ps->node;
+    gr_step *s = &ps->step;
+    *s = (gr_step){.op = n->op, .params = n->params, .node = n, .nin = n->nin, .nout = n->nout, .arena = p->arena,
+                   .packs = p->options.packs, .threads = p->options.threads, .exec = &p->exec};
+    s->in = GR_NEWS(p->arena, n->nin, gr_tensor *);
+    s->out = GR_NEWS(p->arena, n->nout, gr_tensor *);
+    if (!s->in || !s->out) return gr_nomem(err);
+    if (ps->dynamic) return GR_OK;
+    for (uint32_t k = 0; k < n->nin; k++) s->in[k] = gr_in(n, k) ? &slot_of(p, gr_in(n, k))->t : NULL;
+    for (uint32_t k = 0; k < n->nout; k++)
+        s->out[k] = n->out[k] && p->need[n->out[k]->id] ? &slot_of(p, n->out[k])->t : NULL;
+    GR_TRY(align_constants(p, n, err));
+    GR_TRY(choose_kernel(p, ps, err));
+    return place_buffers(p, i, err);
+}
+
+static gr_status check_memory(gr_plan *p, gr_err *err)
+{
+    GR_TRY(gr_plan_memory(p->buffers, p->nbuffers, &p->block_size, err));
+    size_t limit = p->options.max_memory ? p->options.max_memory : gr_machine_memory();
+    size_t need = p->block_size + gr_arena_bytes(p->arena);
+    if (need <= limit) return GR_OK;
+    return gr_fail(err, GR_ELIMIT, "this shape needs %zu bytes of memory, the %s is %zu", need,
+                   p->options.max_memory ? "limit" : "machine's", limit);
+}
+
+static gr_status make_plan(gr_plan *p, gr_err *err)
+{
+    const gr_graph *g = p->graph;
+    p->need = GR_NEWS(p->arena, g->nvalues, bool);
+    p->slots = GR_NEWS(p->arena, g->nvalues, slot);
+    if (!p->need || !p->slots) return gr_nomem(err);
+    GR_TRY(infer(p, err));
+    p->steps = GR_NEWS(p->arena, mark_needed(p), plan_step);
+    if (!p->steps) return gr_nomem(err);
+    place_values(p);
+    for (uint32_t i = 0; i < p->nsteps; i++) {
+        gr_status status = prepare_step(p, i, err);
+        if (status != GR_OK) return gr_fail_at(p->steps[i].node->op, p->steps[i].node->name, status, err);
+    }
+    p->homes = GR_NEWS(p->arena, p->nbuffers, char *);
+    return p->homes ? check_memory(p, err) : gr_nomem(err);
+}
+
+gr_status gr_plan_new(const gr_graph *g, const gr_tensor *inputs, size_t nwanted, gr_value *const *wanted,
+                      const gr_plan_options *options, gr_plan **out, gr_err *err)
+{
+    gr_arena *arena = gr_arena_new();
+    gr_plan *p = arena ? GR_NEW(arena, gr_plan) : NULL;
+    if (!p) {
+        gr_arena_free(arena);
+        return gr_nomem(err);
+    }
+    p->arena = arena;
+    p->graph = g;
+    p->options = *options;
+    p->nwanted = nwanted;
+    p->exec = (gr_exec){.max_bytes = options->max_memory ? options->max_memory : gr_machine_memory(),
+                        .max_iterations = options->max_iterations, .threads = options->threads,
+                        .packs = options->packs};
+    p->inputs = GR_NEWS(arena, g->ninputs, gr_tensor);
+    p->wanted = GR_NEWS(arena, nwanted, gr_value *);
+    gr_status status = p->inputs && p->wanted ? GR_OK : gr_nomem(err);
+    if (status == GR_OK) {
+        if (g->ninputs) memcpy(p->inputs, inputs, g->ninputs * sizeof *inputs);
+        if (nwanted) memcpy(p->wanted, wanted, nwanted * sizeof *wanted);
+        status = make_plan(p, err);
+    }
+    if (status != GR_OK) {
+        gr_plan_free(p);
+        return status;
+    }
+    *out = p;
+    return GR_OK;
+}
+
+static void free_dynamic(gr_plan *p)
+{
+    for (uint32_t i = 0; p->slots && i < p->graph->nvalues; i++) {
+        gr_tensor_free(p->slots[i].dynamic);
+        p->slots[i].dynamic = NULL;
+    }
+    p->exec.live_bytes = 0;
+}
+
+void gr_plan_free(gr_plan *p)
+{
+    if (!p) return;
+    free_dynamic(p);
+    for (size_t i = 0; i < p->nsteps; i++) {
+        gr_step *s = &p->steps[i].step;
+        if (s->kernel && s->kernel->release) s->kernel->release(s);
+    }
+    gr_arena_free(p->arena);
+}
+
+bool gr_plan_fits(const gr_plan *p, const gr_graph *g, const gr_tensor *inputs, size_t nwanted, gr_value *const *wanted)
+{
+    if (p->graph != g || p->nwanted != nwanted) return false;
+    for (size_t i = 0; i < nwanted; i++)
+        if (p->wanted[i] != wanted[i]) return false;
+    for (size_t i = 0; i < g->ninputs; i++) {
+        const gr_tensor *a = &p->inputs[i], *b = &inputs[i];
+        if (a->dtype != b->dtype || a->rank != b->rank || memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims))
+            return false;
+    }
+    return true;
+}
+
+size_t gr_plan_block(const gr_plan *p) { return p->block_size; }
+size_t gr_plan_bytes(const gr_plan *p) { return gr_arena_bytes(p->arena); }
+double gr_plan_flops(const gr_plan *p) { return p->flops; }
+size_t gr_plan_steps(const gr_plan *p) { return p->nsteps; }
+
+/* ---- running ---- */
+
+/* A wanted value with a buffer of its own that nothing else ever uses can be computed where the caller wants it. */
+static bool may_rehome(const gr_plan *p, const slot *s)
+{
+    if (s->place != IN_BLOCK || p->slots[s->root].last != p->nsteps) return false;
+    uint32_t users = 0;
+    for (size_t i = 0; i < p->nwanted; i++) users += slot_of(p, p->wanted[i])->root == s->root;
+    return users == 1;
+}
+
+static void bind(gr_plan *p, const gr_tensor *inputs, char *block, const gr_tensor *results)
+{
+    bool rehome = false;
+    for (size_t i = 0; i < p->nwanted; i++) {
+        const slot *s = slot_of(p, p->wanted[i]);
+        bool home = results[i].data && (uintptr_t)results[i].data % 8 == 0 && may_rehome(p, s) &&
+                    s->t.size <= results[i].size;
+        if (home || p->rehomed)
+            if (s->place == IN_BLOCK) p->homes[p->slots[s->root].buffer] = home ? results[i].data : NULL;
+        rehome |= home;
+    }
+    bool all = p->bound != block || rehome || p->rehomed;
+    for (uint32_t v = 0; v < p->graph->nvalues; v++) {
+        slot *s = &p->slots[v];
+        if (s->place == IS_INPUT) s->t.data = inputs[s->input].data;
+        if (!all || s->place != IN_BLOCK) continue;
+        uint32_t b = p->slots[s->root].buffer;
+        s->t.data = p->homes[b] ? p->homes[b] : block + p->buffers[b].offset;
+    }
+    for (size_t i = 0; all && i < p->nsteps; i++)
+        if (p->steps[i].step.scratch_size) p->steps[i].step.scratch = block + p->buffers[p->steps[i].scratch].offset;
+    p->bound = block;
+    p->rehomed = rehome;
+}
+
+static gr_status run_dynamic(gr_plan *p, plan_step *ps, uint32_t index, gr_err *err)
+{
+    const gr_node *n = ps->node;
+    gr_step *s = &ps->step;
+    for (uint32_t i = 0; i < n->nin; i++) {
+        slot *in = slot_of(p, gr_in(n, i));
+        s->in[i] = !in ? NULL : in->place == DYNAMIC ? in->dynamic : &in->t;
+    }
+    bool *wanted = gr_calloc(n->nout, sizeof *wanted);
+    if (!wanted) return gr_nomem(err);
+    for (uint32_t i = 0; i < n->nout; i++) wanted[i] = n->out[i] && p->need[n->out[i]->id];
+    gr_status status = gr_eval(&p->exec, n->op, n->params, n, NULL, n->nin, (const gr_tensor *const *)s->in, n->nout,
+                               wanted, s->out, err);
+    gr_free(wanted);
+    if (status != GR_OK) return status;
+    for (uint32_t i = 0; i < n->nout; i++)
+        if (n->out[i]) slot_of(p, n->out[i])->dynamic = s->out[i];
+    for (uint32_t i = 0; i < n->nin; i++) {
+        slot *in = slot_of(p, gr_in(n, i));
+        if (!in || in->place != DYNAMIC || !in->dynamic || in->last != index) continue;
+        p->exec.live_bytes -= in->dynamic->size;
+        gr_tensor_free(in->dynamic);
+        in->dynamic = NULL;
+    }
+    return GR_OK;
+}
+
+gr_status gr_plan_run(gr_plan *p, const gr_tensor *inputs, void *block, gr_tensor *results, const volatile int *cancel,
+                      gr_err *err)
+{
+    p->exec.cancel = cancel;
+    free_dynamic(p);
+    bind(p, inputs, block, results);
+    for (uint32_t i = 0; i < p->nsteps; i++) {
+        plan_step *ps = &p->steps[i];
+        if (cancel && *cancel) return gr_fail(err, GR_ECANCELLED, "the run was cancelled");
+        gr_status status = ps->dynamic ? run_dynamic(p, ps, i, err) : ps->step.kernel->run(&ps->step, err);
+        if (status != GR_OK) return gr_fail_at(ps->node->op, ps->node->name, status, err);
+    }
+    for (size_t i = 0; i < p->nwanted; i++) {
+        const slot *s = slot_of(p, p->wanted[i]);
+        results[i] = s->place == DYNAMIC ? *s->dynamic : s->t;
+    }
+    return GR_OK;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A plan: a frozen graph made ready for concrete shapes and wanted values. Shape arithmetic is folded into it, every
+ * step has its kernel prepared, every buffer its place in one block of memory. Running it allocates nothing, unless the
+ * graph has nodes whose shapes depend on data; those and what follows from them go through the interpreter.
+ */
+#ifndef GR_PLAN_H
+#define GR_PLAN_H
+
+#include "exec/eval.h"
+
+typedef struct gr_plan gr_plan;
+
+typedef struct gr_plan_options {
+    int threads;
+    size_t max_memory;      /* of block and constants; 0: what the machine has */
+    int64_t max_iterations;
+    gr_packs *packs;
+    gr_log_fn log;          /* NULL: silent */
+    void *log_user;
+} gr_plan_options;
+
+/* Shapes of the graph's inputs, in their order, and values of the graph that are wanted. `inputs` need no data. */
+gr_status gr_plan_new(const gr_graph *g, const gr_tensor *inputs, size_t nwanted, gr_value *const *wanted,
+                      const gr_plan_options *options, gr_plan **out, gr_err *err);
+void gr_plan_free(gr_plan *plan);
+bool gr_plan_fits(const gr_plan *plan, const gr_graph *g, const gr_tensor *inputs, size_t nwanted,
+                  gr_value *const *wanted);
+
+/* Bytes of the block that a run needs, 64-byte aligned, and of what the plan itself keeps. */
+size_t gr_plan_block(const gr_plan *plan);
+size_t gr_plan_bytes(const gr_plan *plan);
+double gr_plan_flops(const gr_plan *plan);
+size_t gr_plan_steps(const gr_plan *plan);
+
+/* Run with inputs' data, in a block. `results[i]`: if its data is not NULL, it has room for `size` bytes, and the value
+ * is computed right there if it has a buffer of its own that fits. On success results[i] describes the i-th wanted value; its data lies in the block, in
+ * the plan, or where the caller asked. Valid until the next run with this block or plan. */
+gr_status gr_plan_run(gr_plan *plan, const gr_tensor *inputs, void *block, gr_tensor *results,
+                      const volatile int *cancel, gr_err *err);
+
+#endif

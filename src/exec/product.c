@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Matrix products as steps. Operands that cannot be read in place (16-bit floats, constants at odd addresses) are
+ * converted to float in scratch in each run, but for a constant right-hand side, which is packed once for good.
+ */
+#include "product.h"
+#include "packs.h"
+#include "ops/dnnl.h"
+#include <omp.h>
+
+enum { A, B, BIAS, RESIDUAL, ADDEND, OPERANDS, ALIGNMENT = 64, PARALLEL_FROM = 32 * 1024 };
+
+typedef struct state {
+    gr_product p;
+    int input[OPERANDS];         /* numbers of the step's inputs, or -1 */
+    size_t converted[OPERANDS];  /* offset in scratch of a float copy; SIZE_MAX: read in place */
+    size_t result;               /* the same for C */
+    size_t inner;                /* offset of the scratch of the kernel below */
+    gr_packs *own;               /* if the step has none */
+    const gr_pack *pack;         /* constant B, for own kernels */
+    gr_dnnl_matmul *dnnl;
+} state;
+
+void gr_product_simplify(gr_product *p)
+{
+    int kept = 0;
+    for (int d = 0; d < p->nbatch; d++) {
+        if (p->batch[d] == 1) continue;
+        p->batch[kept] = p->batch[d];
+        p->a_batch[kept] = p->a_batch[d];
+        p->b_batch[kept++] = p->b_batch[d];
+    }
+    p->nbatch = kept;
+    while (p->nbatch > 0) {
+        const int d = p->nbatch - 1;
+        if (p->m == 1) p->a_row = p->a_batch[d];
+        int64_t rows;
+        if (p->b_batch[d] != 0 || __builtin_mul_overflow(p->m, p->a_row, &rows) || p->a_batch[d] != rows) break;
+        p->m *= p->batch[d];
+        p->nbatch--;
+    }
+}
+
+/* ---- prepare ---- */
+
+/* Take `count` floats of scratch. */
+static bool reserve(size_t *total, int64_t count, size_t *at)
+{
+    size_t bytes;
+    if (!gr_bytes(GR_FLOAT, count, &bytes) || !gr_add(bytes, ALIGNMENT - 1, &bytes)) return false;
+    *at = *total;
+    return gr_add(*total, bytes / ALIGNMENT * ALIGNMENT, total);
+}
+
+static bool in_place(const gr_tensor *t) { return t->dtype == GR_FLOAT && (!t->is_const || t->aligned); }
+
+/* State with room for what must be converted; B only if it is not packed. */
+static state *new_state(gr_step *s, const gr_product *p, bool packed, gr_why *why)
+{
+    state *st = GR_NEW(s->arena, state);
+    if (!st) {
+        gr_decline(why, "out of memory");
+        return NULL;
+    }
+    st->p = *p;
+    const int input[OPERANDS] = {p->a, p->b, p->bias, p->residual, p->addend};
+    bool fits = true;
+    s->scratch_size = 0;
+    for (int i = 0; i < OPERANDS; i++) {
+        st->input[i] = input[i];
+        st->converted[i] = SIZE_MAX;
+        if (input[i] < 0 || (i == B && packed) || in_place(s->in[input[i]])) continue;
+        fits = fits && reserve(&s->scratch_size, s->in[input[i]]->elements, &st->converted[i]);
+    }
+    st->result = SIZE_MAX;
+    if (p->dtype != GR_FLOAT) fits = fits && reserve(&s->scratch_size, s->out[0]->elements, &st->result);
+    st->inner = s->scratch_size;
+    if (!fits) {
+        gr_decline(why, "sizes overflow");
+        return NULL;
+    }
+    s->flops = 2.0 * (double)s->out[0]->elements * (double)p->k;
+    return st;
+}
+
+/* B is one matrix of constants and A's rows can be read as they are. */
+static bool is_linear(const gr_step *s, const gr_product *p)
+{
+    return p->nbatch == 0 && s->in[p->b]->is_const && (p->a_col == 1 || p->k <= 1);
+}
+
+static gr_packs *packs_of(const gr_step *s, state *st)
+{
+    if (!s->packs && !st->own) st->own = gr_packs_new(NULL);
+    return s->packs ? s->packs : st->own;
+}
+
+static bool computes(const gr_step *s, const gr_product *p, gr_why *why)
+{
+    if (p->dtype != GR_FLOAT && p->dtype != GR_FLOAT16 && p->dtype != GR_BFLOAT16)
+        return gr_decline(why, "element type %s", gr_dtype_name(p->dtype));
+    return s->out[0] ? true : gr_decline(why, "the result is not wanted");
+}
+
+bool gr_product_prepare_dnnl(gr_step *s, const gr_product *p, gr_why *why)
+{
+    if (!computes(s, p, why)) return false;
+    if (p->dtype != GR_FLOAT) return gr_decline(why, "element type %s", gr_dtype_name(p->dtype));
+    if (p->nbatch > GR_DNNL_MAX_BATCH) return gr_decline(why, "%d batch dimensions", p->nbatch);
+    if (p->alpha != 1 || p->addend >= 0) return gr_decline(why, "factors other than 1");
+    const bool linear = is_linear(s, p);
+    if (!linear && (p->bias >= 0 || p->residual >= 0 || p->act != GR_ACT_NONE))
+        return gr_decline(why, "an epilogue without constant weights");
+    gr_dnnl_spec spec = {.m = p->m, .n = p->n, .k = p->k, .nbatch = p->nbatch, .a_row = p->a_row, .a_col = p->a_col,
+                         .b_row = p->b_row, .b_col = p->b_col, .bias = p->bias >= 0, .residual = p->residual >= 0,
+                         .act = p->act};
+    const size_t dims = (size_t)p->nbatch * sizeof *spec.batch;
+    memcpy(spec.batch, p->batch, dims);
+    memcpy(spec.a_batch, p->a_batch, dims);
+    memcpy(spec.b_batch, p->b_batch, dims);
+    state *st = new_state(s, p, linear, why);
+    if (!st) return false;
+    gr_packs *packs = packs_of(s, st);
+    size_t total;
+    if (!packs) return gr_decline(why, "out of memory");
+    st->dnnl = gr_dnnl_new(packs, &spec, linear ? s->in[p->b]->data : NULL, why);
+    if (st->dnnl && gr_add(st->inner, gr_dnnl_scratch(st->dnnl), &total)) {
+        s->scratch_size = total;
+        s->state = st;
+        return true;
+    }
+    gr_dnnl_free(st->dnnl);
+    gr_packs_free(st->own);
+    return false;
+}
+
+typedef struct pack_job {
+    const gr_product *p;
+    const gr_tensor *b;
+} pack_job;
+
+static void to_float(gr_dtype dtype, const void *from, int64_t n, float *to)
+{
+    const uint16_t *h = from; /* read bytewise: constants lie anywhere */
+#pragma omp parallel for if (n > PARALLEL_FROM)
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t bits;
+        if (dtype == GR_FLOAT) {
+            memcpy(to + i, (const char *)from + i * 4, 4);
+            continue;
+        }
+        memcpy(&bits, (const char *)h + i * 2, 2);
+        to[i] = dtype == GR_FLOAT16 ? gr_half_to_float(bits) : gr_bfloat_to_float(bits);
+    }
+}
+
+static void from_float(gr_dtype dtype, const float *from, int64_t n, uint16_t *to)
+{
+#pragma omp parallel for if (n > PARALLEL_FROM)
+    for (int64_t i = 0; i < n; i++)
+        to[i] = dtype == GR_FLOAT16 ? gr_float_to_half(from[i]) : gr_float_to_bfloat(from[i]);
+}
+
+static bool make_pack(void *user, gr_pack *pack)
+{
+    const pack_job *j = user;
+    float *copy = NULL;
+    size_t bytes = 0;
+    if (j->b->dtype != GR_FLOAT) {
+        if (!gr_bytes(GR_FLOAT, j->b->elements, &bytes) || !(copy = gr_malloc_aligned(bytes))) return false;
+        to_float(j->b->dtype, j->b->data, j->b->elements, copy);
+    }
+    pack->size = gr_gemm_packed_size(j->p->k, j->p->n);
+    pack->data = pack->size == SIZE_MAX ? NULL : gr_malloc_aligned(pack->size);
+    if (pack->data)
+        gr_gemm_pack(j->p->k, j->p->n, copy ? copy : j->b->data, j->p->b_row, j->p->b_col, pack->data);
+    gr_free_aligned(copy, bytes);
+    return pack->data != NULL;
+}
+
+static gr_gemm_batch batch_of(const gr_product *p)
+{
+    return (gr_gemm_batch){.m = p->m, .n = p->n, .k = p->k, .nbatch = p->nbatch, .batch = p->batch,
+                           .a_batch = p->a_batch, .b_batch = p->b_batch, .a_row = p->a_row, .a_col = p->a_col,
+                           .b_row = p->b_row, .b_col = p->b_col, .c_row = p->n, .alpha = p->alpha};
+}
+
+bool gr_product_prepare_packed(gr_step *s, const gr_product *p, gr_why *why)
+{
+    if (!computes(s, p, why)) return false;
+    const bool linear = is_linear(s, p);
+    state *st = new_state(s, p, linear, why);
+    if (!st) return false;
+    if (linear) {
+        const gr_tensor *b = s->in[p->b];
+        const gr_pack_key key = {b->data, b->dtype, p->k, p->n, p->b_row, p->b_col, gr_simd_best()->name};
+        gr_packs *packs = packs_of(s, st);
+        st->pack = packs ? gr_packs_get(packs, &key, b->size, make_pack, &(pack_job){p, b}) : NULL;
+        if (!st->pack) {
+            gr_packs_free(st->own);
+            return gr_decline(why, "out of memory for packed weights");
+        }
+    } else {
+        const gr_gemm_batch g = batch_of(p);
+        size_t bytes;
+        if (!gr_gemm_batch_scratch(&g, s->threads, &bytes) || !gr_add(st->inner, bytes, &s->scratch_size))
+            return gr_decline(why, "sizes overflow");
+    }
+    s->state = st;
+    return true;
+}
+
+void gr_product_release(gr_step *s)
+{
+    state *st = s->state;
+    if (!st) return;
+    gr_dnnl_free(st->dnnl);
+    gr_packs_free(st->own);
+    s->state = NULL;
+}
+
+/* ---- run ---- */
+
+static const float *operand(const gr_step *s, const state *st, int which)
+{
+    if (st->input[which] < 0) return NULL;
+    const gr_tensor *t = s->in[st->input[which]];
+    if (st->converted[which] == SIZE_MAX) return t->data;
+    float *to = (float *)((char *)s->scratch + st->converted[which]);
+    to_float(t->dtype, t->data, t->elements, to);
+    return to;
+}
+
+static enum gr_simd_unary unary_of(enum gr_gemm_act act)
+{
+    switch (act) {
+    case GR_ACT_GELU_ERF: return GR_V_GELU_ERF;
+    case GR_ACT_GELU_TANH: return GR_V_GELU_TANH;
+    case GR_ACT_RELU: return GR_V_RELU;
+    case GR_ACT_TANH: return GR_V_TANH;
+    case GR_ACT_SIGMOID: return GR_V_SIGMOID;
+    case GR_ACT_SILU: return GR_V_SILU;
+    case GR_ACT_NONE: break;
+    }
+    return GR_V_UNARY_COUNT;
+}
+
+/* What the product itself has not applied yet, row by row. */
+static void finish(const gr_product *p, int64_t rows, const float *bias, const float *residual, const float *addend,
+                   enum gr_gemm_act act, float *c)
+{
+    const gr_simd *simd = gr_simd_best();
+    const size_t n = (size_t)p->n;
+    if (!bias && !residual && !addend && act == GR_ACT_NONE) return;
+#pragma omp parallel for if (rows * p->n > PARALLEL_FROM)
+    for (int64_t r = 0; r < rows; r++) {
+        float *y = c + r * p->n;
+        if (bias) simd->binary[GR_V_ADD](n, y, bias, y);
+        if (act != GR_ACT_NONE) simd->unary[unary_of(act)](n, y, y);
+        if (residual) simd->binary[GR_V_ADD](n, y, residual + r * p->n, y);
+        const float *x = addend ? addend + r * p->addend_row : NULL;
+        for (int64_t j = 0; x && j < p->n; j++) y[j] += p->beta * x[j * p->addend_col];
+    }
+}
+
+gr_status gr_product_run(const gr_step *s, gr_err *err)
+{
+    state *st = s->state;
+    const gr_product *p = &st->p;
+    gr_tensor *out = s->out[0];
+    if (!out->elements) return GR_OK;
+    float *c = st->result == SIZE_MAX ? out->data : (float *)((char *)s->scratch + st->result);
+    void *inner = (char *)s->scratch + st->inner;
+    const float *a = operand(s, st, A), *b = st->pack || (st->dnnl && is_linear(s, p)) ? NULL : operand(s, st, B);
+    const float *bias = operand(s, st, BIAS), *residual = operand(s, st, RESIDUAL), *addend = operand(s, st, ADDEND);
+    if (st->dnnl) return gr_dnnl_run(st->dnnl, a, b, bias, residual, c, inner, err);
+    const int64_t rows = out->elements / p->n;
+    if (st->pack) {
+        gr_gemm_run(&(gr_gemm){.m = p->m, .n = p->n, .k = p->k, .a = a, .lda = p->a_row, .packed = st->pack->data,
+                               .alpha = p->alpha, .bias = bias, .residual = residual, .act = p->act, .c = c,
+                               .ldc = p->n});
+        finish(p, rows, NULL, NULL, addend, GR_ACT_NONE, c);
+    } else {
+        gr_gemm_batch g = batch_of(p);
+        int64_t c_batch[GR_MAX_RANK];
+        for (int64_t d = p->nbatch - 1, stride = p->m * p->n; d >= 0; stride *= p->batch[d--]) c_batch[d] = stride;
+        g.a = a;
+        g.b = b;
+        g.c = c;
+        g.c_batch = c_batch;
+        g.scratch = inner;
+        gr_gemm_batch_run(&g);
+        finish(p, rows, bias, residual, addend, p->act, c);
+    }
+    if (st->result != SIZE_MAX) from_float(p->dtype, c, out->elements, out->data);
+    return GR_OK;
+}

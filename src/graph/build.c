@@ -1,0 +1,711 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From a document to a graph: names become edges, functions are inlined, subgraphs learn what they capture, nodes are
+ * put in order, operators are looked up. A document comes from strangers: depth, counts and names are all checked here.
+ */
+#include "ir.h"
+#include "ops/op.h"
+#include <stdio.h>
+
+enum {
+    MAX_DEPTH = 64,           /* functions in functions, graphs in graphs */
+    MAX_NODES = 1 << 20,      /* after inlining: functions that call twice the next double with every level */
+    NEWEST_OPSET = 26,
+    NEWEST_IR = 13,
+    MAX_MISSING_SHOWN = 12,
+    MAX_LIST = 4096,          /* attributes of a node, imports: they are searched one by one */
+};
+
+/* ---- a map from names of the document to values ---- */
+
+typedef struct entry {
+    const char *name;
+    gr_value *value;
+    uint32_t node; /* index + 1 of the node that makes it, while it is not built */
+} entry;
+
+typedef struct captured { /* a value of the graph outside, and the input of the subgraph that stands for it */
+    gr_value *outer, *inner;
+} captured;
+
+typedef struct scope {
+    gr_graph *graph;
+    struct scope *outer;     /* of a subgraph: where captured names are looked up */
+    const gr_doc_function *function;
+    gr_attrs call;           /* attributes of the call that the function's references mean */
+    const char *prefix;      /* before names of inner values of a function */
+    const gr_doc_opsets *opsets;
+    size_t count, cap;
+    entry *slots;
+    size_t ncaptured, capcaptured;
+    captured *captured;
+    int depth;
+} scope;
+
+typedef struct missing {
+    const char *domain, *name, *first;
+    int64_t opset;
+    int lowest;
+    size_t count;
+} missing;
+
+typedef struct builder {
+    const gr_doc *doc;
+    gr_arena *arena;
+    gr_syms *syms;
+    const gr_doc_names *overridden;
+    size_t nodes;
+    scope functions;         /* "domain:name:overload" -> index + 1 */
+    size_t nmissing, capmissing;
+    missing *missing;
+    gr_err *err;
+} builder;
+
+static entry *slot(scope *s, const char *name)
+{
+    uint64_t h = 14695981039346656037u;
+    for (const unsigned char *p = (const unsigned char *)name; *p; p++) h = (h ^ *p) * 1099511628211u;
+    size_t i = (size_t)(h ^ h >> 32) & (s->cap - 1);
+    while (s->slots[i].name && strcmp(s->slots[i].name, name)) i = (i + 1) & (s->cap - 1);
+    return &s->slots[i];
+}
+
+/* The entry of a name, made if it is new; NULL if out of memory. */
+static entry *bind(builder *b, scope *s, const char *name)
+{
+    if (2 * (s->count + 1) > s->cap) {
+        scope grown = {.cap = s->cap ? s->cap * 2 : 64};
+        if (!(grown.slots = GR_NEWS(b->arena, grown.cap, entry))) return NULL;
+        for (size_t i = 0; i < s->cap; i++)
+            if (s->slots[i].name) *slot(&grown, s->slots[i].name) = s->slots[i];
+        s->slots = grown.slots;
+        s->cap = grown.cap;
+    }
+    entry *e = slot(s, name);
+    if (!e->name) {
+        e->name = name;
+        s->count++;
+    }
+    return e;
+}
+
+static entry *look(scope *s, const char *name)
+{
+    entry *e = s->cap ? slot(s, name) : NULL;
+    return e && e->name ? e : NULL;
+}
+
+/* ---- versions ---- */
+
+static const char *canonical(const char *domain) { return !domain || !strcmp(domain, "ai.onnx") ? "" : domain; }
+
+/* Version of a domain in a scope; 0: not imported. ONNX Runtime writes its own operators without importing them. */
+static int64_t version_of(const builder *b, const scope *s, const char *domain)
+{
+    const gr_doc_opsets *lists[] = {s->opsets, &b->doc->opsets};
+    for (int l = 0; l < 2; l++)
+        for (size_t i = 0; lists[l] && i < lists[l]->count; i++)
+            if (!strcmp(canonical(lists[l]->items[i].domain), domain)) return lists[l]->items[i].version;
+    return *domain ? 1 : 0;
+}
+
+static gr_status check_opsets(const gr_doc_opsets *list, const char *where, gr_err *err)
+{
+    if (list->count > MAX_LIST)
+        return gr_fail(err, GR_ELIMIT, "%s imports %zu opsets, at most %d are supported", where, list->count, MAX_LIST);
+    for (size_t i = 0; i < list->count; i++) {
+        const char *domain = canonical(list->items[i].domain);
+        int64_t version = list->items[i].version;
+        if (version < 1 || (!*domain && version > NEWEST_OPSET))
+            return gr_fail(err, version < 1 ? GR_EMODEL : GR_EUNSUPPORTED,
+                           "%s imports opset %lld of domain '%s', expected 1 to %d", where, (long long)version,
+                           *domain ? gr_show(domain) : "ai.onnx", NEWEST_OPSET);
+        for (size_t j = 0; j < i; j++)
+            if (!strcmp(canonical(list->items[j].domain), domain) && list->items[j].version != version)
+                return gr_fail(err, GR_EMODEL, "%s imports domain '%s' twice, with versions %lld and %lld", where,
+                               *domain ? gr_show(domain) : "ai.onnx", (long long)list->items[j].version,
+                               (long long)version);
+    }
+    return GR_OK;
+}
+
+static gr_status note_missing(builder *b, const char *domain, const gr_doc_node *n, int64_t opset, int lowest)
+{
+    for (size_t i = 0; i < b->nmissing; i++) {
+        missing *m = &b->missing[i];
+        if (strcmp(m->domain, domain) || strcmp(m->name, n->op_type) || m->opset != opset) continue;
+        m->count++;
+        return GR_OK;
+    }
+    missing *m = GR_PUSH(b->arena, b->missing, b->nmissing, b->capmissing);
+    if (!m) return gr_nomem(b->err);
+    const char *first = n->name && *n->name ? n->name : n->out.count ? n->out.items[0] : "";
+    *m = (missing){domain, n->op_type, first, opset, lowest, 1};
+    return GR_OK;
+}
+
+static gr_status report_missing(const builder *b)
+{
+    char text[GR_ERR_SIZE];
+    size_t at = 0;
+    for (size_t i = 0; i < b->nmissing && i < MAX_MISSING_SHOWN; i++) {
+        const missing *m = &b->missing[i];
+        char note[64] = "";
+        if (m->lowest) snprintf(note, sizeof note, ", known from opset %d", m->lowest);
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s%s%s%.60s of opset %lld%s (%zu node%s, first '%.60s')",
+                               i ? "; " : "", *m->domain ? gr_show(m->domain) : "", *m->domain ? "." : "",
+                               gr_show(m->name), (long long)m->opset, note, m->count, m->count == 1 ? "" : "s",
+                               gr_show(m->first));
+        if (at > sizeof text - 320) break;
+    }
+    if (b->nmissing > MAX_MISSING_SHOWN)
+        snprintf(text + at, sizeof text - at, "; and %zu more", b->nmissing - MAX_MISSING_SHOWN);
+    return gr_fail(b->err, GR_EUNSUPPORTED, "the model needs operators that are not supported: %s", text);
+}
+
+/* ---- values ---- */
+
+static gr_status type_of(builder *b, const gr_doc_type *t, gr_type *out)
+{
+    *out = (gr_type){.kind = t->kind, .dtype = t->dtype, .rank = GR_RANK_UNKNOWN};
+    if (t->kind == GR_KIND_SEQUENCE || t->kind == GR_KIND_OPTIONAL) {
+        gr_type *elem = GR_NEW(b->arena, gr_type);
+        if (!elem) return gr_nomem(b->err);
+        if (t->elem) GR_TRY(type_of(b, t->elem, elem));
+        out->elem = elem;
+    }
+    if (t->kind != GR_KIND_TENSOR || t->rank < 0) return GR_OK;
+    if (t->rank > GR_MAX_RANK)
+        return gr_fail(b->err, GR_EUNSUPPORTED, "a value has rank %d, at most %d is supported", t->rank, GR_MAX_RANK);
+    gr_dim *dims = GR_NEWS(b->arena, (size_t)t->rank, gr_dim);
+    if (!dims) return gr_nomem(b->err);
+    for (int i = 0; i < t->rank; i++) {
+        const gr_doc_dim *d = &t->dims[i];
+        dims[i] = d->value >= 0            ? GR_DIM(d->value)
+                  : d->param && *d->param ? gr_sym_named(b->syms, d->param)
+                                          : gr_sym_fresh(b->syms);
+    }
+    out->rank = t->rank;
+    out->dims = dims;
+    return GR_OK;
+}
+
+static gr_status lookup(builder *b, scope *s, const char *name, gr_value **out);
+
+/* A name that a subgraph does not define: the same constant, or an input added for the outer value. */
+static gr_status capture(builder *b, scope *s, const char *name, gr_value **out)
+{
+    gr_value *outer;
+    GR_TRY(lookup(b, s->outer, name, &outer));
+    *out = NULL;
+    if (!outer) return GR_OK;
+    entry *e = bind(b, s, name);
+    if (!e) return gr_nomem(b->err);
+    if (!(*out = e->value = gr_graph_value(s->graph, name))) return gr_nomem(b->err);
+    (*out)->type = outer->type;
+    if (outer->konst) {
+        (*out)->konst = outer->konst;
+        return GR_OK;
+    }
+    (*out)->is_input = true;
+    captured *added = GR_PUSH(b->arena, s->captured, s->ncaptured, s->capcaptured);
+    if (!added) return gr_nomem(b->err);
+    *added = (captured){outer, *out};
+    return GR_OK;
+}
+
+/* The value that a name means here, or NULL. Values that nodes of this scope make must have been built. */
+static gr_status lookup(builder *b, scope *s, const char *name, gr_value **out)
+{
+    entry *e = look(s, name);
+    *out = e ? e->value : NULL;
+    if (*out || !s->outer) return GR_OK;
+    return capture(b, s, name, out);
+}
+
+static const char *inner_name(builder *b, const scope *s, const char *name)
+{
+    return s->prefix ? gr_arena_printf(b->arena, "%s/%s", s->prefix, name) : name;
+}
+
+/* ---- attributes: references to those of the call are replaced, and vanish if it has none ---- */
+
+static gr_status resolve(builder *b, const scope *s, gr_attrs in, gr_attrs *out)
+{
+    bool any = false;
+    if (in.count > MAX_LIST)
+        return gr_fail(b->err, GR_ELIMIT, "a node has %zu attributes, at most %d are supported", in.count, MAX_LIST);
+    for (size_t i = 0; i < in.count; i++) {
+        any |= in.items[i].ref != NULL;
+        for (size_t j = 0; j < i; j++)
+            if (!strcmp(in.items[j].name, in.items[i].name))
+                return gr_fail(b->err, GR_EMODEL, "attribute '%s' is given twice", gr_show(in.items[i].name));
+    }
+    *out = in;
+    if (!any) return GR_OK;
+    if (!s->function) return gr_fail(b->err, GR_EMODEL, "an attribute refers to a function's, but this is none");
+    gr_attr *list = GR_NEWS(b->arena, in.count, gr_attr);
+    if (!list) return gr_nomem(b->err);
+    size_t n = 0;
+    for (size_t i = 0; i < in.count; i++) {
+        const gr_attr *a = &in.items[i];
+        if (a->ref) {
+            const gr_attr *given = gr_attr_find(s->call, a->ref);
+            if (!given) given = gr_attr_find(s->function->attr_defaults, a->ref);
+            if (!given) continue;
+            list[n] = *given;
+            list[n].name = a->name;
+        } else {
+            list[n] = *a;
+        }
+        n++;
+    }
+    *out = (gr_attrs){n, list};
+    return GR_OK;
+}
+
+/* ---- nodes ---- */
+
+static gr_status build_nodes(builder *b, scope *s, const gr_doc_nodes *nodes);
+static gr_status build_graph(builder *b, scope *outer, const gr_doc_graph *d, scope *s);
+
+static const char *label(const gr_doc_node *n)
+{
+    return n->name && *n->name ? n->name : n->out.count ? n->out.items[0] : "";
+}
+
+static gr_status inputs_of(builder *b, scope *s, const gr_doc_node *n, gr_value **in)
+{
+    for (size_t i = 0; i < n->in.count; i++) {
+        in[i] = NULL;
+        if (!*n->in.items[i]) continue;
+        GR_TRY(lookup(b, s, n->in.items[i], &in[i]));
+        if (!in[i])
+            return gr_fail(b->err, GR_EMODEL, "node '%s' (%s) reads '%s', which nothing defines", gr_show(label(n)),
+                           gr_show(n->op_type), gr_show(n->in.items[i]));
+    }
+    return GR_OK;
+}
+
+static gr_status define(builder *b, scope *s, const char *name, gr_value *v)
+{
+    entry *e = bind(b, s, name);
+    if (!e) return gr_nomem(b->err);
+    e->value = v;
+    return GR_OK;
+}
+
+static const char *function_key(builder *b, const char *domain, const char *name, const char *overload)
+{
+    return gr_arena_printf(b->arena, "%s:%s:%s", canonical(domain), name, overload ? overload : "");
+}
+
+static gr_status index_functions(builder *b)
+{
+    for (size_t i = 0; i < b->doc->nfunctions; i++) {
+        const gr_doc_function *f = &b->doc->functions[i];
+        const char *key = function_key(b, f->domain, f->name, f->overload);
+        entry *e = key ? bind(b, &b->functions, key) : NULL;
+        if (!e) return gr_nomem(b->err);
+        if (e->node) return gr_fail(b->err, GR_EMODEL, "function '%s' is defined twice", gr_show(f->name));
+        e->node = (uint32_t)i + 1;
+    }
+    return GR_OK;
+}
+
+static gr_status find_function(builder *b, const gr_doc_node *n, const gr_doc_function **out)
+{
+    *out = NULL;
+    if (!b->doc->nfunctions) return GR_OK;
+    const char *key = function_key(b, n->domain, n->op_type, n->overload);
+    if (!key) return gr_nomem(b->err);
+    const entry *e = look(&b->functions, key);
+    if (e) *out = &b->doc->functions[e->node - 1];
+    return GR_OK;
+}
+
+static gr_status inline_call(builder *b, scope *s, const gr_doc_node *n, const gr_doc_function *f, gr_attrs attrs,
+                             gr_value **in)
+{
+    if (s->depth >= MAX_DEPTH)
+        return gr_fail(b->err, GR_EMODEL, "function '%s' calls itself or is nested more than %d deep", gr_show(f->name),
+                       MAX_DEPTH);
+    if (n->in.count > f->in.count || n->out.count > f->out.count)
+        return gr_fail(b->err, GR_EMODEL, "node '%s' gives function '%s' %zu inputs and %zu outputs, it has %zu and %zu",
+                       gr_show(label(n)), gr_show(f->name), n->in.count, n->out.count, f->in.count, f->out.count);
+    GR_TRY(check_opsets(&f->opsets, "a function", b->err));
+    scope inner = {.graph = s->graph, .function = f, .call = attrs, .opsets = &f->opsets, .depth = s->depth + 1};
+    if (!(inner.prefix = inner_name(b, s, label(n)))) return gr_nomem(b->err);
+    for (size_t i = 0; i < f->in.count; i++) {
+        /* An input that the call leaves out reads as absent in the body. */
+        if (i < n->in.count && in[i]) GR_TRY(define(b, &inner, f->in.items[i], in[i]));
+        else if (!bind(b, &inner, f->in.items[i])) return gr_nomem(b->err);
+    }
+    GR_TRY(build_nodes(b, &inner, &f->nodes));
+    for (size_t i = 0; i < n->out.count; i++) {
+        gr_value *v;
+        if (!*n->out.items[i]) continue;
+        GR_TRY(lookup(b, &inner, f->out.items[i], &v));
+        if (!v)
+            return gr_fail(b->err, GR_EMODEL, "function '%s' does not define its output '%s'", gr_show(f->name),
+                           gr_show(f->out.items[i]));
+        GR_TRY(define(b, s, n->out.items[i], v));
+    }
+    return GR_OK;
+}
+
+static gr_status check_arity(builder *b, const gr_op *op, const gr_doc_node *n, size_t nin, gr_value *const *in)
+{
+    bool too_many = (op->in.max >= 0 && nin > (size_t)op->in.max) || (op->out >= 0 && n->out.count > (size_t)op->out);
+    if (too_many || nin < (size_t)op->in.min)
+        return gr_fail(b->err, GR_EMODEL, "node '%s' (%s) has %zu inputs and %zu outputs, expected %d to %d and up to %d",
+                       gr_show(label(n)), op->name, nin, n->out.count, op->in.min, op->in.max, op->out);
+    for (int i = 0; i < op->in.min; i++)
+        if (!in[i])
+            return gr_fail(b->err, GR_EMODEL, "node '%s' (%s) lacks input %d", gr_show(label(n)), op->name, i);
+    return GR_OK;
+}
+
+/* Inputs for captured values behind a subgraph's own, one for each of `all`; unused where it does not capture it. */
+static gr_status append_captured(builder *b, scope *s, size_t nall, gr_value *const *all)
+{
+    gr_graph *g = s->graph;
+    size_t proper = g->ninputs;
+    gr_value **inputs = GR_NEWS(b->arena, proper + nall, gr_value *);
+    if (!inputs) return gr_nomem(b->err);
+    if (proper) memcpy(inputs, g->inputs, proper * sizeof *inputs);
+    for (size_t k = 0; k < nall; k++) {
+        gr_value *v = NULL;
+        for (size_t j = 0; j < s->ncaptured; j++)
+            if (s->captured[j].outer == all[k]) v = s->captured[j].inner;
+        if (!v && !(v = gr_graph_value(g, NULL))) return gr_nomem(b->err);
+        v->is_input = true;
+        inputs[proper + k] = v;
+    }
+    g->inputs = inputs;
+    g->ninputs = proper + nall;
+    g->ncaptured = nall;
+    return GR_OK;
+}
+
+typedef struct subgraphs {
+    size_t count, ncaptured;
+    gr_graph **graphs;
+    gr_value **captured;
+} subgraphs;
+
+/* Build the graphs among a node's attributes, and let all of them capture the same outer values in the same order. */
+static gr_status subgraphs_of(builder *b, scope *s, const gr_op *op, gr_attrs attrs, subgraphs *out)
+{
+    size_t n = 0, capall = 0;
+    *out = (subgraphs){0};
+    if (!op->graphs) return GR_OK;
+    while (op->graphs[n]) n++;
+    scope *scopes = GR_NEWS(b->arena, n, scope);
+    if (!scopes || !(out->graphs = GR_NEWS(b->arena, n, gr_graph *))) return gr_nomem(b->err);
+    for (size_t i = 0; i < n; i++) {
+        const gr_attr *a = gr_attr_find(attrs, op->graphs[i]);
+        if (!a || a->type != GR_ATTR_GRAPH || !a->g)
+            return gr_fail(b->err, GR_EMODEL, "%s lacks its graph '%s'", op->name, op->graphs[i]);
+        GR_TRY(build_graph(b, s, a->g, &scopes[i]));
+        out->graphs[i] = scopes[i].graph;
+        for (size_t j = 0; j < scopes[i].ncaptured; j++) {
+            size_t k = 0;
+            while (k < out->ncaptured && out->captured[k] != scopes[i].captured[j].outer) k++;
+            if (k < out->ncaptured) continue;
+            gr_value **added = GR_PUSH(b->arena, out->captured, out->ncaptured, capall);
+            if (!added) return gr_nomem(b->err);
+            *added = scopes[i].captured[j].outer;
+        }
+    }
+    for (size_t i = 0; i < n; i++) GR_TRY(append_captured(b, &scopes[i], out->ncaptured, out->captured));
+    out->count = n;
+    return GR_OK;
+}
+
+/* The names of a node's outputs within the graph: those of inner values of a function get the call's name before. */
+static gr_status output_names(builder *b, const scope *s, const gr_doc_node *n, const char ***out)
+{
+    const char **names = GR_NEWS(b->arena, n->out.count, const char *);
+    if (!names) return gr_nomem(b->err);
+    for (size_t i = 0; i < n->out.count; i++) {
+        if (!*n->out.items[i]) continue;
+        names[i] = inner_name(b, s, n->out.items[i]);
+        if (!names[i]) return gr_nomem(b->err);
+    }
+    *out = names;
+    return GR_OK;
+}
+
+static gr_status build_op(builder *b, scope *s, const gr_doc_node *n, const gr_op *op, gr_attrs attrs, gr_value **in)
+{
+    size_t nin = n->in.count;
+    const void *params = NULL;
+    const char **names;
+    subgraphs sub;
+    while (nin && !in[nin - 1]) nin--; /* trailing absent inputs are no inputs */
+    GR_TRY(check_arity(b, op, n, nin, in));
+    if (op->parse) {
+        gr_status status = op->parse(attrs, b->arena, &params, b->err);
+        if (status != GR_OK)
+            return gr_fail_context(b->err, status, "node '%s' (%s)", gr_show(label(n)), op->name);
+    }
+    GR_TRY(subgraphs_of(b, s, op, attrs, &sub));
+    gr_value **all = in;
+    if (sub.ncaptured) {
+        if (!(all = GR_NEWS(b->arena, nin + sub.ncaptured, gr_value *))) return gr_nomem(b->err);
+        if (nin) memcpy(all, in, nin * sizeof *in);
+        memcpy(all + nin, sub.captured, sub.ncaptured * sizeof *all);
+    }
+    GR_TRY(output_names(b, s, n, &names));
+    gr_node *made = gr_graph_node(s->graph, op, params, attrs, (uint32_t)(nin + sub.ncaptured), all,
+                                  (uint32_t)n->out.count, names);
+    if (!made) return gr_nomem(b->err);
+    made->name = inner_name(b, s, label(n));
+    if (!made->name) return gr_nomem(b->err);
+    made->ncaptured = (uint32_t)sub.ncaptured;
+    made->nsubgraphs = (uint32_t)sub.count;
+    made->subgraphs = sub.graphs;
+    gr_insert_before(made, NULL);
+    for (size_t i = 0; i < n->out.count; i++)
+        if (*n->out.items[i]) GR_TRY(define(b, s, n->out.items[i], made->out[i]));
+    return GR_OK;
+}
+
+static gr_status build_node(builder *b, scope *s, const gr_doc_node *n)
+{
+    const char *domain = canonical(n->domain);
+    gr_attrs attrs;
+    int lowest = 0;
+    if (++b->nodes > MAX_NODES)
+        return gr_fail(b->err, GR_ELIMIT, "the model has more than %d nodes with its functions inlined", MAX_NODES);
+    gr_value **in = GR_NEWS(b->arena, n->in.count, gr_value *);
+    if (!in) return gr_nomem(b->err);
+    GR_TRY(inputs_of(b, s, n, in));
+    GR_TRY(resolve(b, s, n->attrs, &attrs));
+    int64_t opset = version_of(b, s, domain);
+    const gr_op *op = gr_op_find(domain, n->op_type, opset, &lowest);
+    /* Our own operators come with function bodies for others to run; everybody else's function is what it says. */
+    const gr_doc_function *f = NULL;
+    if (!op || strcmp(domain, "graphrun")) GR_TRY(find_function(b, n, &f));
+    if (f) return inline_call(b, s, n, f, attrs, in);
+    if (!*domain && !opset)
+        return gr_fail(b->err, GR_EMODEL, "node '%s' (%s) is of domain ai.onnx, which the model does not import",
+                       gr_show(label(n)), gr_show(n->op_type));
+    bool constant = !*domain && !strcmp(n->op_type, "Constant");
+    bool identity = !*domain && !strcmp(n->op_type, "Identity") && n->in.count == 1 && in[0] && in[0]->konst;
+    if ((constant || identity) && n->out.count == 1 && *n->out.items[0]) {
+        gr_value *v = identity ? in[0] : NULL;
+        if (constant) GR_TRY(gr_graph_const_node(s->graph, inner_name(b, s, n->out.items[0]), attrs, &v, b->err));
+        return define(b, s, n->out.items[0], v);
+    }
+    if (op) return build_op(b, s, n, op, attrs, in);
+    GR_TRY(note_missing(b, domain, n, opset, lowest));
+    for (size_t i = 0; i < n->out.count; i++) { /* go on, to find all that is missing */
+        gr_value *v = gr_graph_value(s->graph, n->out.items[i]);
+        if (!v) return gr_nomem(b->err);
+        if (*n->out.items[i]) GR_TRY(define(b, s, n->out.items[i], v));
+    }
+    return GR_OK;
+}
+
+/* ---- order: a node is built after those whose outputs it reads, else in the order of the file ---- */
+
+typedef struct names {
+    size_t count, cap;
+    const char **items;
+} names;
+
+/* Names that a graph inside a node reads from outside may be made by any node of this scope. */
+static gr_status names_read(builder *b, const gr_doc_node *n, names *out, int depth)
+{
+    if (depth > MAX_DEPTH) return gr_fail(b->err, GR_ELIMIT, "graphs are nested more than %d deep", MAX_DEPTH);
+    for (size_t i = 0; i < n->in.count; i++) {
+        const char **added = GR_PUSH(b->arena, out->items, out->count, out->cap);
+        if (!added) return gr_nomem(b->err);
+        *added = n->in.items[i];
+    }
+    for (size_t i = 0; i < n->attrs.count; i++) {
+        const gr_doc_graph *g = n->attrs.items[i].type == GR_ATTR_GRAPH ? n->attrs.items[i].g : NULL;
+        for (size_t j = 0; g && j < g->nodes.count; j++) GR_TRY(names_read(b, &g->nodes.items[j], out, depth + 1));
+        for (size_t j = 0; g && j < g->out.count; j++) {
+            const char **added = GR_PUSH(b->arena, out->items, out->count, out->cap);
+            if (!added) return gr_nomem(b->err);
+            *added = g->out.items[j].name;
+        }
+    }
+    return GR_OK;
+}
+
+typedef struct frame {
+    uint32_t node;
+    size_t next; /* name to look at */
+    names reads;
+} frame;
+
+static gr_status register_outputs(builder *b, scope *s, const gr_doc_nodes *nodes)
+{
+    for (size_t i = 0; i < nodes->count; i++)
+        for (size_t j = 0; j < nodes->items[i].out.count; j++) {
+            const char *name = nodes->items[i].out.items[j];
+            if (!*name) continue;
+            entry *e = bind(b, s, name);
+            if (!e) return gr_nomem(b->err);
+            if (e->value || e->node)
+                return gr_fail(b->err, GR_EMODEL, "node '%s' (%s) defines '%s', which is defined already",
+                               gr_show(label(&nodes->items[i])), gr_show(nodes->items[i].op_type), gr_show(name));
+            e->node = (uint32_t)i + 1;
+        }
+    return GR_OK;
+}
+
+static gr_status build_nodes(builder *b, scope *s, const gr_doc_nodes *nodes)
+{
+    enum { WAITING, OPEN, DONE };
+    if (nodes->count >= UINT32_MAX) return gr_fail(b->err, GR_ELIMIT, "too many nodes");
+    uint8_t *state = GR_NEWS(b->arena, nodes->count, uint8_t);
+    size_t depth = 0, cap = 0;
+    frame *stack = NULL;
+    if (!state) return gr_nomem(b->err);
+    GR_TRY(register_outputs(b, s, nodes));
+    for (size_t i = 0; i < nodes->count; i++) {
+        uint32_t node = (uint32_t)i;
+        for (bool open = state[i] == WAITING; open || depth;) {
+            if (open) {
+                frame *f = GR_PUSH(b->arena, stack, depth, cap);
+                if (!f) return gr_nomem(b->err);
+                *f = (frame){.node = node};
+                state[node] = OPEN;
+                GR_TRY(names_read(b, &nodes->items[node], &f->reads, 0));
+                open = false;
+            }
+            frame *f = &stack[depth - 1];
+            while (!open && f->next < f->reads.count) {
+                const entry *e = look(s, f->reads.items[f->next++]);
+                if (!e || e->value || !e->node || state[e->node - 1] == DONE) continue;
+                node = e->node - 1;
+                if (state[node] == OPEN)
+                    return gr_fail(b->err, GR_EMODEL, "node '%s' (%s) depends on itself",
+                                   gr_show(label(&nodes->items[node])), gr_show(nodes->items[node].op_type));
+                open = true;
+            }
+            if (open) continue;
+            GR_TRY(build_node(b, s, &nodes->items[f->node]));
+            state[f->node] = DONE;
+            depth--;
+        }
+    }
+    return GR_OK;
+}
+
+/* ---- graphs ---- */
+
+static bool listed(const gr_doc_names *names, const char *name)
+{
+    for (size_t i = 0; names && i < names->count; i++)
+        if (!strcmp(names->items[i], name)) return true;
+    return false;
+}
+
+static gr_status build_inputs(builder *b, scope *s, const gr_doc_graph *d)
+{
+    gr_graph *g = s->graph;
+    if (!(g->inputs = GR_NEWS(b->arena, d->in.count, gr_value *))) return gr_nomem(b->err);
+    for (size_t i = 0; i < d->in.count; i++) {
+        const gr_doc_value *in = &d->in.items[i];
+        if (!in->name || !*in->name) return gr_fail(b->err, GR_EMODEL, "input %zu of the graph has no name", i);
+        entry *e = bind(b, s, in->name);
+        if (!e) return gr_nomem(b->err);
+        /* One with an initializer is a constant with a right to be overridden. */
+        if (e->value && e->value->konst && !g->parent) continue;
+        if (e->value) return gr_fail(b->err, GR_EMODEL, "input '%s' of the graph is defined twice", gr_show(in->name));
+        if (!in->type && !g->parent)
+            return gr_fail(b->err, GR_EMODEL, "input '%s' of the graph has no type", gr_show(in->name));
+        gr_value *v = e->value = gr_graph_value(g, in->name);
+        if (!v) return gr_nomem(b->err);
+        if (in->type) GR_TRY(type_of(b, in->type, &v->type));
+        v->is_input = true;
+        g->inputs[g->ninputs++] = v;
+    }
+    return GR_OK;
+}
+
+static gr_status build_initializer(builder *b, scope *s, const char *name, const gr_doc_tensor *t,
+                                   const gr_doc_sparse *sparse)
+{
+    gr_value *v = NULL;
+    if (!name || !*name) return gr_fail(b->err, GR_EMODEL, "an initializer of the graph has no name");
+    if (listed(b->overridden, name) && !s->graph->parent) return GR_OK;
+    entry *e = bind(b, s, name);
+    if (!e) return gr_nomem(b->err);
+    if (e->value) return gr_fail(b->err, GR_EMODEL, "initializer '%s' is defined twice", gr_show(name));
+    if (sparse)
+        GR_TRY(gr_graph_const_sparse(s->graph, name, sparse, &v, b->err));
+    else if (t->dtype == GR_STRING) /* may stand there unused */
+        v = gr_graph_value(s->graph, name);
+    else
+        GR_TRY(gr_graph_const_of(s->graph, name, t, &v, b->err));
+    if (!v) return gr_nomem(b->err);
+    if (!v->konst) v->type = gr_type_tensor(GR_STRING, GR_RANK_UNKNOWN, NULL), v->is_input = true;
+    e->value = v;
+    return GR_OK;
+}
+
+static gr_status build_outputs(builder *b, scope *s, const gr_doc_graph *d)
+{
+    gr_graph *g = s->graph;
+    g->outputs = GR_NEWS(b->arena, d->out.count, gr_value *);
+    g->output_names = GR_NEWS(b->arena, d->out.count, const char *);
+    if (!g->outputs || !g->output_names) return gr_nomem(b->err);
+    g->noutputs = d->out.count;
+    for (size_t i = 0; i < d->out.count; i++) {
+        const gr_doc_value *out = &d->out.items[i];
+        gr_value *v = NULL;
+        if (out->name && *out->name) GR_TRY(lookup(b, s, out->name, &v));
+        if (!v)
+            return gr_fail(b->err, GR_EMODEL, "output %zu of the graph ('%s') is not defined by any node", i,
+                           gr_show(out->name));
+        gr_set_output(g, i, v);
+        g->output_names[i] = out->name;
+    }
+    return GR_OK;
+}
+
+static gr_status build_graph(builder *b, scope *outer, const gr_doc_graph *d, scope *s)
+{
+    int depth = outer ? outer->depth + 1 : 0;
+    if (depth > MAX_DEPTH) return gr_fail(b->err, GR_ELIMIT, "graphs are nested more than %d deep", MAX_DEPTH);
+    *s = (scope){.outer = outer, .depth = depth, .opsets = outer ? outer->opsets : &b->doc->opsets};
+    if (outer) {
+        s->function = outer->function;
+        s->call = outer->call;
+        s->prefix = outer->prefix;
+    }
+    s->graph = gr_graph_new(b->arena, b->syms, d->name, outer ? outer->graph : NULL);
+    if (!s->graph) return gr_nomem(b->err);
+    s->graph->opset = version_of(b, s, "");
+    for (size_t i = 0; i < d->ninit; i++) GR_TRY(build_initializer(b, s, d->init[i]->name, d->init[i], NULL));
+    for (size_t i = 0; i < d->nsparse; i++)
+        GR_TRY(build_initializer(b, s, d->sparse[i]->values->name, NULL, d->sparse[i]));
+    GR_TRY(build_inputs(b, s, d));
+    GR_TRY(build_nodes(b, s, &d->nodes));
+    return build_outputs(b, s, d);
+}
+
+gr_status gr_graph_build(const gr_doc *doc, gr_arena *arena, const gr_doc_names *overridden, gr_graph **out,
+                         gr_err *err)
+{
+    builder b = {.doc = doc, .arena = arena, .overridden = overridden, .err = err, .syms = gr_syms_new(arena)};
+    scope s;
+    if (!b.syms) return gr_nomem(err);
+    if (!doc->graph) return gr_fail(err, GR_EMODEL, "the model has no graph");
+    if (doc->ir_version < 1 || doc->ir_version > NEWEST_IR)
+        return gr_fail(err, doc->ir_version < 1 ? GR_EMODEL : GR_EUNSUPPORTED,
+                       "the model has IR version %lld, expected 1 to %d", (long long)doc->ir_version, NEWEST_IR);
+    GR_TRY(check_opsets(&doc->opsets, "the model", err));
+    GR_TRY(index_functions(&b));
+    GR_TRY(build_graph(&b, NULL, doc->graph, &s));
+    if (b.nmissing) return report_missing(&b);
+    *out = s.graph;
+    return GR_OK;
+}

@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From a document to an ONNX file. The document is walked twice: once to learn the length of each message, which comes
+ * before its contents, and once to write. Weights go from where they are to the file without a copy in between.
+ */
+#define _GNU_SOURCE
+#include "doc.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { VARINT = 0, BYTES = 2, FIXED32 = 5 };
+enum { BUFFER = 1 << 16 };
+
+/* `sizes` has the length of every message in the order in which they begin; fd < 0 while it is being made. */
+typedef struct writer {
+    int fd;
+    size_t total; /* bytes that came before */
+    size_t *sizes, nsizes, room, next;
+    uint8_t *buffer;
+    size_t used;
+    gr_status status; /* the first failure; writing goes on without effect then */
+    gr_err *err;
+} writer;
+
+static void flush_to(writer *w, const uint8_t *data, size_t size)
+{
+    while (size && !w->status) {
+        ssize_t n = write(w->fd, data, size < (1u << 30) ? size : 1u << 30);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) w->status = gr_fail(w->err, GR_EIO, "it cannot be written: %s", n ? strerror(errno) : "disk full");
+        data += n > 0 ? n : 0;
+        size -= n > 0 ? (size_t)n : 0;
+    }
+}
+
+static void flush_buffer(writer *w)
+{
+    flush_to(w, w->buffer, w->used);
+    w->used = 0;
+}
+
+static void put(writer *w, const void *data, size_t size)
+{
+    w->total += size;
+    if (w->fd < 0 || w->status || !size) return;
+    if (size > BUFFER - w->used) flush_buffer(w);
+    if (size > BUFFER) {
+        flush_to(w, data, size);
+        return;
+    }
+    memcpy(w->buffer + w->used, data, size);
+    w->used += size;
+}
+
+static void put_varint(writer *w, uint64_t v)
+{
+    uint8_t bytes[10];
+    size_t n = 0;
+    for (; v >= 0x80; v >>= 7) bytes[n++] = (uint8_t)(v | 0x80);
+    bytes[n++] = (uint8_t)v;
+    put(w, bytes, n);
+}
+
+static void put_tag(writer *w, unsigned field, unsigned type) { put_varint(w, field << 3 | type); }
+
+static void put_int(writer *w, unsigned field, int64_t v)
+{
+    put_tag(w, field, VARINT);
+    put_varint(w, (uint64_t)v);
+}
+
+static void put_float(writer *w, float f)
+{
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
+    uint8_t bytes[4] = {(uint8_t)u, (uint8_t)(u >> 8), (uint8_t)(u >> 16), (uint8_t)(u >> 24)};
+    put(w, bytes, sizeof bytes);
+}
+
+static void put_bytes(writer *w, unsigned field, const void *data, size_t size)
+{
+    put_tag(w, field, BYTES);
+    put_varint(w, size);
+    put(w, data, size);
+}
+
+/* Text of a document, in which C0 80 stands for NUL. */
+static void put_text(writer *w, unsigned field, const char *text)
+{
+    size_t n = strlen(text), size = n;
+    for (const char *p = text; (p = strstr(p, "\xC0\x80")); p += 2) size--;
+    put_tag(w, field, BYTES);
+    put_varint(w, size);
+    for (const char *p; (p = strstr(text, "\xC0\x80")); text = p + 2) {
+        put(w, text, (size_t)(p - text));
+        put(w, "", 1);
+    }
+    put(w, text, strlen(text));
+}
+
+static void put_optional(writer *w, unsigned field, const char *text)
+{
+    if (text) put_text(w, field, text);
+}
+
+/* For text that is "" when it is absent. */
+static void put_nonempty(writer *w, unsigned field, const char *text)
+{
+    if (text && *text) put_text(w, field, text);
+}
+
+static size_t *size_slot(writer *w)
+{
+    if (w->nsizes == w->room) {
+        size_t room = w->room ? w->room * 2 : 1024;
+        size_t *grown = gr_realloc(w->sizes, room * sizeof *grown);
+        if (!grown) {
+            w->status = gr_nomem(w->err);
+            return NULL;
+        }
+        w->sizes = grown;
+        w->room = room;
+    }
+    return &w->sizes[w->nsizes++];
+}
+
+/* A message within a message lies between these two; `mark` goes from one to the other. */
+typedef struct mark {
+    size_t index, start;
+} mark;
+
+static mark begin(writer *w, unsigned field)
+{
+    mark m = {w->next++, 0};
+    put_tag(w, field, BYTES);
+    if (w->fd >= 0)
+        put_varint(w, w->sizes[m.index]);
+    else if (!w->status)
+        size_slot(w);
+    m.start = w->total;
+    return m;
+}
+
+static void end(writer *w, mark m)
+{
+    if (w->fd >= 0 || w->status) return;
+    w->sizes[m.index] = w->total - m.start;
+    put_varint(w, w->sizes[m.index]);
+}
+
+/* ---- the messages; field numbers as in proto/onnx.proto ---- */
+
+static void put_props(writer *w, unsigned field, gr_doc_props props)
+{
+    for (size_t i = 0; i < props.count; i++) {
+        mark m = begin(w, field);
+        put_optional(w, 1, props.items[i].key);
+        put_optional(w, 2, props.items[i].value);
+        end(w, m);
+    }
+}
+
+static void put_names(writer *w, unsigned field, gr_doc_names names)
+{
+    for (size_t i = 0; i < names.count; i++) put_text(w, field, names.items[i]);
+}
+
+static void put_int_list(writer *w, unsigned field, size_t n, const int64_t *v)
+{
+    for (size_t i = 0; i < n; i++) put_int(w, field, v[i]);
+}
+
+static void put_tensor(writer *w, unsigned field, const gr_doc_tensor *t)
+{
+    size_t size = 0;
+    bool complete =
+        t->dtype == GR_STRING ? t->strings || !t->elements : gr_bytes(t->dtype, t->elements, &size) && t->size == size;
+    if ((t->elided || !complete) && !w->status)
+        w->status = gr_fail(w->err, GR_EMODEL, "tensor '%s' cannot be saved without its contents, which %s",
+                            gr_show(t->name), t->elided ? "the text it was read from leaves out" : "are missing");
+    if (w->status) return;
+    mark m = begin(w, field);
+    put_int_list(w, 1, (size_t)t->rank, t->dims);
+    put_int(w, 2, t->dtype);
+    put_optional(w, 8, t->name);
+    put_optional(w, 12, t->doc_string);
+    put_props(w, 16, t->metadata);
+    if (t->dtype == GR_STRING)
+        for (int64_t i = 0; i < t->elements; i++) put_bytes(w, 6, t->strings[i].data, t->strings[i].size);
+    else
+        put_bytes(w, 9, t->data, t->size);
+    end(w, m);
+}
+
+static void put_sparse(writer *w, unsigned field, const gr_doc_sparse *s)
+{
+    mark m = begin(w, field);
+    put_tensor(w, 1, s->values);
+    put_tensor(w, 2, s->indices);
+    put_int_list(w, 3, (size_t)s->rank, s->dims);
+    end(w, m);
+}
+
+static void put_shape(writer *w, unsigned field, const gr_doc_type *t)
+{
+    if (t->rank < 0) return;
+    mark m = begin(w, field);
+    for (int i = 0; i < t->rank; i++) {
+        const gr_doc_dim *d = &t->dims[i];
+        mark dim = begin(w, 1);
+        if (d->value >= 0)
+            put_int(w, 1, d->value);
+        else
+            put_optional(w, 2, d->param);
+        put_optional(w, 3, d->denotation);
+        end(w, dim);
+    }
+    end(w, m);
+}
+
+static void put_type(writer *w, unsigned field, const gr_doc_type *t)
+{
+    static const unsigned numbers[] = {
+        [GR_KIND_TENSOR] = 1, [GR_KIND_SEQUENCE] = 4, [GR_KIND_MAP] = 5,
+        [GR_KIND_OPAQUE] = 7, [GR_KIND_SPARSE] = 8,   [GR_KIND_OPTIONAL] = 9,
+    };
+    if (!t) return;
+    mark m = begin(w, field);
+    if (t->kind != GR_KIND_NONE) {
+        mark kind = begin(w, numbers[t->kind]);
+        if (t->kind == GR_KIND_TENSOR || t->kind == GR_KIND_SPARSE || t->kind == GR_KIND_MAP) put_int(w, 1, t->dtype);
+        if (t->kind == GR_KIND_TENSOR || t->kind == GR_KIND_SPARSE) put_shape(w, 2, t);
+        put_type(w, t->kind == GR_KIND_MAP ? 2 : 1, t->elem);
+        end(w, kind);
+    }
+    put_optional(w, 6, t->denotation);
+    end(w, m);
+}
+
+static void put_values(writer *w, unsigned field, gr_doc_values values)
+{
+    for (size_t i = 0; i < values.count; i++) {
+        const gr_doc_value *v = &values.items[i];
+        mark m = begin(w, field);
+        put_optional(w, 1, v->name);
+        put_type(w, 2, v->type);
+        put_optional(w, 3, v->doc_string);
+        put_props(w, 4, v->metadata);
+        end(w, m);
+    }
+}
+
+static void put_graph(writer *w, unsigned field, const gr_doc_graph *g);
+
+static void put_attr_value(writer *w, const gr_attr *a)
+{
+    switch (a->type) {
+    case GR_ATTR_UNDEFINED: break;
+    case GR_ATTR_FLOAT:
+        put_tag(w, 2, FIXED32);
+        put_float(w, a->f);
+        break;
+    case GR_ATTR_INT: put_int(w, 3, a->i); break;
+    case GR_ATTR_STRING: put_bytes(w, 4, a->s.data, a->s.size); break;
+    case GR_ATTR_TENSOR: put_tensor(w, 5, a->t); break;
+    case GR_ATTR_GRAPH: put_graph(w, 6, a->g); break;
+    case GR_ATTR_SPARSE: put_sparse(w, 22, a->sparse); break;
+    case GR_ATTR_TYPE: put_type(w, 14, a->tp); break;
+    case GR_ATTR_FLOATS:
+        for (size_t i = 0; i < a->count; i++) {
+            put_tag(w, 7, FIXED32);
+            put_float(w, a->floats[i]);
+        }
+        break;
+    case GR_ATTR_INTS: put_int_list(w, 8, a->count, a->ints); break;
+    case GR_ATTR_STRINGS:
+        for (size_t i = 0; i < a->count; i++) put_bytes(w, 9, a->strings[i].data, a->strings[i].size);
+        break;
+    case GR_ATTR_TENSORS:
+        for (size_t i = 0; i < a->count; i++) put_tensor(w, 10, a->tensors[i]);
+        break;
+    case GR_ATTR_GRAPHS:
+        for (size_t i = 0; i < a->count; i++) put_graph(w, 11, a->graphs[i]);
+        break;
+    case GR_ATTR_SPARSES:
+        for (size_t i = 0; i < a->count; i++) put_sparse(w, 23, a->sparses[i]);
+        break;
+    case GR_ATTR_TYPES:
+        for (size_t i = 0; i < a->count; i++) put_type(w, 15, a->types[i]);
+        break;
+    }
+}
+
+static void put_attrs(writer *w, unsigned field, gr_attrs attrs)
+{
+    for (size_t i = 0; i < attrs.count; i++) {
+        const gr_attr *a = &attrs.items[i];
+        mark m = begin(w, field);
+        put_text(w, 1, a->name);
+        put_optional(w, 13, a->doc_string);
+        put_int(w, 20, a->type);
+        put_optional(w, 21, a->ref);
+        if (!a->ref) put_attr_value(w, a);
+        end(w, m);
+    }
+}
+
+static void put_nodes(writer *w, unsigned field, gr_doc_nodes nodes)
+{
+    for (size_t i = 0; i < nodes.count; i++) {
+        const gr_doc_node *n = &nodes.items[i];
+        mark m = begin(w, field);
+        put_names(w, 1, n->in);
+        put_names(w, 2, n->out);
+        put_optional(w, 3, n->name);
+        put_text(w, 4, n->op_type);
+        put_attrs(w, 5, n->attrs);
+        put_optional(w, 6, n->doc_string);
+        put_nonempty(w, 7, n->domain);
+        put_nonempty(w, 8, n->overload);
+        put_props(w, 9, n->metadata);
+        end(w, m);
+    }
+}
+
+static void put_graph(writer *w, unsigned field, const gr_doc_graph *g)
+{
+    mark m = begin(w, field);
+    put_nodes(w, 1, g->nodes);
+    put_optional(w, 2, g->name);
+    for (size_t i = 0; i < g->ninit; i++) put_tensor(w, 5, g->init[i]);
+    put_optional(w, 10, g->doc_string);
+    put_values(w, 11, g->in);
+    put_values(w, 12, g->out);
+    put_values(w, 13, g->info);
+    for (size_t i = 0; i < g->nsparse; i++) put_sparse(w, 15, g->sparse[i]);
+    put_props(w, 16, g->metadata);
+    end(w, m);
+}
+
+static void put_opsets(writer *w, unsigned field, gr_doc_opsets opsets)
+{
+    for (size_t i = 0; i < opsets.count; i++) {
+        mark m = begin(w, field);
+        put_text(w, 1, opsets.items[i].domain);
+        put_int(w, 2, opsets.items[i].version);
+        end(w, m);
+    }
+}
+
+static void put_function(writer *w, unsigned field, const gr_doc_function *f)
+{
+    mark m = begin(w, field);
+    put_optional(w, 1, f->name);
+    put_names(w, 4, f->in);
+    put_names(w, 5, f->out);
+    put_names(w, 6, f->attr_names);
+    put_nodes(w, 7, f->nodes);
+    put_optional(w, 8, f->doc_string);
+    put_opsets(w, 9, f->opsets);
+    put_optional(w, 10, f->domain);
+    put_attrs(w, 11, f->attr_defaults);
+    put_values(w, 12, f->info);
+    put_nonempty(w, 13, f->overload);
+    put_props(w, 14, f->metadata);
+    end(w, m);
+}
+
+static void put_model(writer *w, const gr_doc *d)
+{
+    put_int(w, 1, d->ir_version);
+    put_optional(w, 2, d->producer_name);
+    put_optional(w, 3, d->producer_version);
+    put_optional(w, 4, d->domain);
+    if (d->has_model_version) put_int(w, 5, d->model_version);
+    put_optional(w, 6, d->doc_string);
+    put_opsets(w, 8, d->opsets);
+    if (d->graph) put_graph(w, 7, d->graph);
+    put_props(w, 14, d->metadata);
+    for (size_t i = 0; i < d->nfunctions; i++) put_function(w, 25, &d->functions[i]);
+}
+
+/* ---- the file ---- */
+
+/* Create a file beside `path`, with the permissions that a new file gets. */
+static int create_beside(const char *path, char *name, size_t room)
+{
+    for (unsigned i = 0; i < 1000; i++) {
+        int n = snprintf(name, room, "%s.%ld.%u.tmp", path, (long)getpid(), i);
+        if (n < 0 || (size_t)n >= room) {
+            errno = ENAMETOOLONG;
+            return -1;
+        }
+        int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd >= 0 || errno != EEXIST) return fd;
+    }
+    return -1;
+}
+
+static gr_status write_file(writer *w, const gr_doc *doc, const char *path)
+{
+    char name[PATH_MAX];
+    struct stat st;
+    if (!stat(path, &st) && !S_ISREG(st.st_mode))
+        return gr_fail(w->err, GR_EIO, "there is something that is not a file");
+    w->fd = create_beside(path, name, sizeof name);
+    if (w->fd < 0) return gr_fail(w->err, GR_EIO, "it cannot be written: %s", strerror(errno));
+    w->total = w->next = 0;
+    put_model(w, doc);
+    flush_buffer(w);
+    if (close(w->fd) && !w->status) w->status = gr_fail(w->err, GR_EIO, "it cannot be written: %s", strerror(errno));
+    if (!w->status && rename(name, path))
+        w->status = gr_fail(w->err, GR_EIO, "it cannot be written: %s", strerror(errno));
+    if (w->status) unlink(name);
+    return w->status;
+}
+
+gr_status gr_doc_save(const gr_doc *doc, const char *path, gr_err *err)
+{
+    writer w = {.fd = -1, .err = err};
+    put_model(&w, doc);
+    /* Readers built on Google's library stop at 2 GiB. */
+    if (!w.status && w.total > INT_MAX)
+        w.status = gr_fail(err, GR_ELIMIT, "it would have %zu bytes, and protobuf files end at 2 GiB", w.total);
+    if (!w.status && !(w.buffer = gr_malloc(BUFFER))) w.status = gr_nomem(err);
+    if (!w.status) w.status = write_file(&w, doc, path);
+    gr_free(w.buffer);
+    gr_free(w.sizes);
+    return w.status ? gr_fail_context(err, w.status, "'%s'", gr_show(path)) : GR_OK;
+}

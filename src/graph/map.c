@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * mmap, and the rule for external data: a name in a file that a stranger made must not reach any other file of the
+ * reader's. Both the folder and the file are made canonical first, so that links are judged by where they lead.
+ */
+#define _GNU_SOURCE
+#include "map.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static gr_status check_regular(const struct stat *st, gr_err *err)
+{
+    if (S_ISREG(st->st_mode)) return GR_OK;
+    return gr_fail(err, GR_EIO, "it is %s, not a regular file",
+                   S_ISDIR(st->st_mode) ? "a folder" : "a pipe or a device");
+}
+
+static gr_map *find(gr_map *list, const struct stat *st)
+{
+    for (; list; list = list->next)
+        if (list->device == st->st_dev && list->inode == st->st_ino) return list;
+    return NULL;
+}
+
+static gr_status map_open(int fd, const struct stat *st, gr_map **list, gr_map **out, gr_err *err)
+{
+    if ((uint64_t)st->st_size > SIZE_MAX) return gr_fail(err, GR_EIO, "it is larger than the address space");
+    gr_map *m = gr_calloc(1, sizeof *m);
+    if (!m) return gr_nomem(err);
+    m->data = (const uint8_t *)"";
+    m->size = (size_t)st->st_size;
+    m->device = st->st_dev;
+    m->inode = st->st_ino;
+    if (m->size) {
+        void *p = mmap(NULL, m->size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED) {
+            int error = errno;
+            gr_free(m);
+            return gr_fail(err, GR_EIO, "it cannot be mapped: %s", strerror(error));
+        }
+        m->data = p;
+    }
+    m->next = *list;
+    *list = *out = m;
+    return GR_OK;
+}
+
+gr_status gr_map_file(const char *path, gr_map **list, gr_map **out, gr_err *err)
+{
+    struct stat st;
+    /* Opening a device can have effects, so look first; a pipe put there in between does not block either. */
+    if (stat(path, &st)) return gr_fail(err, GR_EIO, "it cannot be read: %s", strerror(errno));
+    GR_TRY(check_regular(&st, err));
+    if ((*out = find(*list, &st))) return GR_OK;
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0) return gr_fail(err, GR_EIO, "it cannot be opened: %s", strerror(errno));
+    gr_status status = fstat(fd, &st) ? gr_fail(err, GR_EIO, "it cannot be read: %s", strerror(errno)) : GR_OK;
+    if (!status) status = check_regular(&st, err);
+    if (!status) status = map_open(fd, &st, list, out, err);
+    close(fd);
+    return status;
+}
+
+/* Smaller files are mostly structure, or read ahead in one go. */
+enum { SPARSE_FROM = 16 << 20 };
+
+void gr_map_sparse_reads(const gr_map *map, bool on)
+{
+    if (map->size >= SPARSE_FROM) madvise((void *)(uintptr_t)map->data, map->size, on ? MADV_RANDOM : MADV_NORMAL);
+}
+
+void gr_map_free(gr_map *list)
+{
+    for (gr_map *m = list, *next; m; m = next) {
+        next = m->next;
+        if (m->size) munmap((void *)(uintptr_t)m->data, m->size);
+        gr_free(m->location);
+        gr_free(m);
+    }
+}
+
+/* ---- external data ---- */
+
+static void cut_to_folder(char *path)
+{
+    char *slash = strrchr(path, '/');
+    if (slash) slash[slash == path] = 0;
+}
+
+static gr_status canonical(gr_arena *arena, const char *path, bool folder_of, char **out, gr_err *err)
+{
+    char full[PATH_MAX];
+    if (!realpath(path, full)) return gr_fail(err, GR_EIO, "it cannot be read: %s", strerror(errno));
+    if (folder_of) cut_to_folder(full);
+    *out = gr_arena_strdup(arena, full);
+    return *out ? GR_OK : gr_nomem(err);
+}
+
+gr_status gr_map_roots_of_folder(gr_arena *arena, const char *folder, gr_map_roots *out, gr_err *err)
+{
+    out->target = NULL;
+    return canonical(arena, *folder ? folder : ".", false, &out->folder, err);
+}
+
+gr_status gr_map_roots_of_file(gr_arena *arena, const char *path, gr_map_roots *out, gr_err *err)
+{
+    char *folder = gr_arena_strdup(arena, strchr(path, '/') ? path : "./");
+    if (!folder) return gr_nomem(err);
+    cut_to_folder(folder);
+    GR_TRY(canonical(arena, folder, false, &out->folder, err));
+    return canonical(arena, path, true, &out->target, err);
+}
+
+static gr_status check_location(const char *location, gr_err *err)
+{
+    if (!*location) return gr_fail(err, GR_EMODEL, "its name is empty");
+    if (strstr(location, "\xC0\x80")) return gr_fail(err, GR_EMODEL, "its name has a NUL byte");
+    if (*location == '/') return gr_fail(err, GR_EMODEL, "its path is absolute");
+    for (const char *part = location; part; part = strchr(part, '/')) {
+        part += *part == '/';
+        if (part[0] == '.' && part[1] == '.' && (part[2] == '/' || !part[2]))
+            return gr_fail(err, GR_EMODEL, "its path contains '..'");
+    }
+    return GR_OK;
+}
+
+/* Is `path` below `root`, or directly in it? Both are canonical. */
+static bool inside(const char *path, const char *root, bool directly)
+{
+    size_t n = strcmp(root, "/") ? strlen(root) : 0;
+    return !strncmp(path, root, n) && path[n] == '/' && !(directly && strchr(path + n + 1, '/'));
+}
+
+/* The canonical path of `location` seen from a folder. False: errno says why. */
+static bool resolve(const char *folder, const char *location, char full[PATH_MAX])
+{
+    char joined[PATH_MAX];
+    size_t a = strlen(folder), b = strlen(location);
+    if (a + b + 2 > sizeof joined) {
+        errno = ENAMETOOLONG;
+        return false;
+    }
+    memcpy(joined, folder, a);
+    joined[a] = '/';
+    memcpy(joined + a + 1, location, b + 1);
+    return realpath(joined, full) != NULL;
+}
+
+gr_status gr_map_external(const gr_map_roots *roots, const char *location, gr_map **list, gr_map **out, gr_err *err)
+{
+    char full[PATH_MAX];
+    GR_TRY(check_location(location, err));
+    for (gr_map *m = *list; m; m = m->next) {
+        if (!m->location || strcmp(m->location, location)) continue;
+        *out = m;
+        return GR_OK;
+    }
+    bool found = resolve(roots->folder, location, full);
+    if (!found && errno == ENOENT && roots->target) found = resolve(roots->target, location, full);
+    if (!found) return gr_fail(err, GR_EIO, "it cannot be read: %s", strerror(errno));
+    if (!inside(full, roots->folder, false) && !(roots->target && inside(full, roots->target, true)))
+        return gr_fail(err, GR_EMODEL, "it is a link that leads out of the model's folder");
+    GR_TRY(gr_map_file(full, list, out, err));
+    size_t n = strlen(location) + 1;
+    char *copy = gr_malloc(n);
+    if (!copy) return gr_nomem(err);
+    memcpy(copy, location, n);
+    gr_free((*out)->location);
+    (*out)->location = copy;
+    return GR_OK;
+}
+
+void gr_map_dontneed(const gr_map *maps, const void *data, size_t size)
+{
+    uintptr_t at = (uintptr_t)data, page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    for (; maps; maps = maps->next) {
+        uintptr_t start = (uintptr_t)maps->data;
+        if (at < start || size > maps->size || at - start > maps->size - size) continue;
+        uintptr_t first = (at + page - 1) / page * page, last = (at + size) / page * page;
+        if (first < last) madvise((void *)first, last - first, MADV_DONTNEED);
+        return;
+    }
+}

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Models: loading, variants of the graph, and what a caller can ask about a file.
+ */
+#include "model.h"
+#include "exec/packs.h"
+#include "graph/map.h"
+#include "passes/pass.h"
+#include "summary.h"
+#include "ops/dnnl.h"
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define TEXT(x)  #x
+#define VALUE(x) TEXT(x)
+
+/* Folding before the passes must not unfold what they can use as it is (a transposed weight); after them, what still
+ * stands before a weight (dequantisation) is computed once instead of in every run. */
+enum { FOLD_SMALL = 1 << 20 };
+#define FOLD_LARGE ((size_t)1 << 30)
+
+typedef struct made {
+    struct made *next;
+    gr_variant variant;
+    gr_arena *arena;
+    gr_graph *graph;
+} made;
+
+struct gr_model {
+    gr_doc *doc;
+    gr_arena *arena;
+    gr_model_options options;
+    gr_packs *packs;
+    pthread_mutex_t lock; /* of `graphs` */
+    made *graphs;         /* the plain one is the first made */
+    size_t ninputs, noutputs;
+    gr_value_info *inputs, *outputs;
+    gr_model_summary summary;
+};
+
+int gr_version(void) { return GR_VERSION_MAJOR * 10000 + GR_VERSION_MINOR * 100 + GR_VERSION_PATCH; }
+
+const char *gr_version_string(void)
+{
+    return VALUE(GR_VERSION_MAJOR) "." VALUE(GR_VERSION_MINOR) "." VALUE(GR_VERSION_PATCH);
+}
+
+const char *gr_onednn_version_string(void) { return gr_dnnl_version(); }
+
+/* ---- variants ---- */
+
+static bool same_variant(const gr_variant *a, const gr_variant *b)
+{
+    if (a->raw != b->raw || a->nameless != b->nameless || a->overridden.count != b->overridden.count) return false;
+    for (size_t i = 0; i < a->overridden.count; i++)
+        if (strcmp(a->overridden.items[i], b->overridden.items[i])) return false;
+    return true;
+}
+
+static void forget_names(gr_graph *g)
+{
+    for (size_t i = 0; i < g->ninputs; i++) {
+        gr_type *t = &g->inputs[i]->type;
+        gr_dim *dims = t->rank > 0 ? GR_NEWS(g->arena, (size_t)t->rank, gr_dim) : NULL;
+        if (!dims) continue;
+        for (int d = 0; d < t->rank; d++) dims[d] = t->dims[d].expr ? gr_sym_fresh(g->syms) : t->dims[d];
+        t->dims = dims;
+    }
+}
+
+/* A type that the file declares and that inference contradicts makes a bad model. Shapes are left alone: exporters
+ * write shapes that do not hold. */
+static gr_status check_declared(const gr_graph *g, const gr_doc_values *values, const char *what, gr_err *err)
+{
+    for (size_t i = 0; i < values->count; i++) {
+        const gr_doc_type *t = values->items[i].type;
+        const gr_value *v = values->items[i].name ? gr_graph_find(g, values->items[i].name) : NULL;
+        if (!t || !v || t->kind != GR_KIND_TENSOR || v->type.kind != GR_KIND_TENSOR) continue;
+        if (t->dtype == v->type.dtype || t->dtype == GR_UNDEFINED || v->type.dtype == GR_UNDEFINED) continue;
+        return gr_fail(err, GR_EMODEL, "%s '%s' is declared as %s but is computed as %s", what, gr_show(v->name),
+                       gr_dtype_name(t->dtype), gr_dtype_name(v->type.dtype));
+    }
+    return GR_OK;
+}
+
+static gr_status build_variant(gr_model *m, const gr_variant *v, made *out, gr_err *err)
+{
+    bool first = m->graphs == NULL;
+    GR_TRY(gr_graph_build(m->doc, out->arena, &v->overridden, &out->graph, err));
+    if (v->nameless) forget_names(out->graph);
+    GR_TRY(gr_graph_infer(out->graph, FOLD_SMALL, err));
+    if (first) {
+        GR_TRY(check_declared(out->graph, &m->doc->graph->out, "output", err));
+        GR_TRY(check_declared(out->graph, &m->doc->graph->info, "value", err));
+        GR_TRY(gr_summary_file(m->doc, out->graph, m->arena, &m->summary, err));
+    }
+    if (!v->raw && !m->options.no_passes) GR_TRY(gr_passes_run(out->graph, err));
+    GR_TRY(gr_graph_infer(out->graph, FOLD_LARGE, err));
+#ifndef NDEBUG
+    GR_TRY(gr_graph_check(out->graph, err));
+#endif
+    return GR_OK;
+}
+
+static gr_status add_variant(gr_model *m, const gr_variant *v, const gr_graph **out, gr_err *err)
+{
+    made *n = gr_calloc(1, sizeof *n);
+    if (!n || !(n->arena = gr_arena_new())) {
+        gr_free(n);
+        return gr_nomem(err);
+    }
+    n->variant = *v;
+    n->variant.overridden.items = GR_NEWS(n->arena, v->overridden.count, const char *);
+    gr_status status = n->variant.overridden.items ? GR_OK : gr_nomem(err);
+    for (size_t i = 0; status == GR_OK && i < v->overridden.count; i++)
+        if (!(n->variant.overridden.items[i] = gr_arena_strdup(n->arena, v->overridden.items[i]))) status = gr_nomem(err);
+    if (status == GR_OK) status = build_variant(m, &n->variant, n, err);
+    if (status != GR_OK) {
+        gr_arena_free(n->arena);
+        gr_free(n);
+        return status;
+    }
+    made **end = &m->graphs;
+    while (*end) end = &(*end)->next;
+    *end = n;
+    *out = n->graph;
+    return GR_OK;
+}
+
+gr_status gr_model_graph(gr_model *m, const gr_variant *v, const gr_graph **out, gr_err *err)
+{
+    gr_status status = GR_OK;
+    pthread_mutex_lock(&m->lock);
+    const made *n = m->graphs;
+    while (n && !same_variant(&n->variant, v)) n = n->next;
+    if (n)
+        *out = n->graph;
+    else
+        status = add_variant(m, v, out, err);
+    pthread_mutex_unlock(&m->lock);
+    return status;
+}
+
+gr_packs *gr_model_packs(gr_model *m) { return m->packs; }
+const gr_doc *gr_model_doc(const gr_model *m) { return m->doc; }
+
+size_t gr_model_mapped_bytes(const gr_model *m)
+{
+    size_t sum = 0;
+    for (const gr_map *map = m->doc->maps; map; map = map->next) sum += map->size;
+    return sum;
+}
+
+bool gr_model_can_override(const gr_model *m, const char *name)
+{
+    bool input = false, initializer = false;
+    for (size_t i = 0; i < m->doc->graph->in.count; i++) input |= !strcmp(m->doc->graph->in.items[i].name, name);
+    for (size_t i = 0; i < m->doc->graph->ninit && input; i++)
+        initializer |= m->doc->graph->init[i]->name && !strcmp(m->doc->graph->init[i]->name, name);
+    return initializer;
+}
+
+/* ---- description ---- */
+
+static gr_status describe(gr_model *m, gr_syms *syms, const char *name, const gr_type *t, bool optional,
+                          gr_value_info *out, gr_err *err)
+{
+    gr_dim_info *dims = t->rank > 0 ? GR_NEWS(m->arena, (size_t)t->rank, gr_dim_info) : NULL;
+    if (t->rank > 0 && !dims) return gr_nomem(err);
+    for (int i = 0; i < t->rank; i++) {
+        dims[i] = (gr_dim_info){t->dims[i].expr ? -1 : t->dims[i].k, NULL};
+        if (!t->dims[i].expr) continue;
+        const char *text = gr_sym_text(syms, t->dims[i]);
+        if (text[0] != '?') dims[i].symbol = gr_arena_strdup(m->arena, text);
+    }
+    *out = (gr_value_info){name, t->dtype, t->rank, dims, optional};
+    return GR_OK;
+}
+
+/* The type that the file gives, for what inference does not know: dimension by dimension where both have a rank. */
+static gr_type merge_declared(gr_arena *arena, gr_syms *syms, gr_type t, const gr_doc_type *d)
+{
+    if (!d || d->kind != GR_KIND_TENSOR || d->rank < 0 || (t.rank >= 0 && t.rank != d->rank)) return t;
+    gr_dim *dims = GR_NEWS(arena, (size_t)d->rank, gr_dim);
+    if (!dims) return t;
+    for (int i = 0; i < d->rank; i++) {
+        dims[i] = t.rank >= 0 ? t.dims[i] : gr_sym_fresh(syms);
+        bool unknown = dims[i].expr && gr_sym_text(syms, dims[i])[0] == '?';
+        if (unknown && d->dims[i].value >= 0) dims[i] = GR_DIM(d->dims[i].value);
+        if (unknown && d->dims[i].value < 0 && d->dims[i].param && *d->dims[i].param)
+            dims[i] = gr_sym_named(syms, d->dims[i].param);
+    }
+    return gr_type_tensor(t.dtype ? t.dtype : d->dtype, d->rank, dims);
+}
+
+static gr_status describe_all(gr_model *m, gr_graph *g, gr_err *err)
+{
+    const gr_doc_graph *d = m->doc->graph;
+    gr_arena *scratch = g->arena;
+    m->inputs = GR_NEWS(m->arena, d->in.count, gr_value_info);
+    m->outputs = GR_NEWS(m->arena, g->noutputs, gr_value_info);
+    if (!m->inputs || !m->outputs) return gr_nomem(err);
+    for (size_t i = 0; i < d->in.count; i++) {
+        const char *name = d->in.items[i].name;
+        const gr_value *v = gr_graph_find(g, name);
+        bool optional = v && !v->is_input;
+        /* Before IR version 4 all initializers had to be listed as inputs; that is no offer to feed them. */
+        if (!v || (optional && m->doc->ir_version < 4)) continue;
+        GR_TRY(describe(m, g->syms, name, &v->type, optional, &m->inputs[m->ninputs++], err));
+    }
+    for (size_t i = 0; i < g->noutputs; i++) {
+        gr_type t = merge_declared(scratch, g->syms, g->outputs[i]->type, d->out.items[i].type);
+        GR_TRY(describe(m, g->syms, g->output_names[i], &t, false, &m->outputs[m->noutputs++], err));
+    }
+    return GR_OK;
+}
+
+size_t gr_model_input_count(const gr_model *m) { return m->ninputs; }
+size_t gr_model_output_count(const gr_model *m) { return m->noutputs; }
+
+gr_status gr_model_input(const gr_model *m, size_t index, gr_value_info *out)
+{
+    if (index >= m->ninputs) return GR_EINVAL;
+    *out = m->inputs[index];
+    return GR_OK;
+}
+
+gr_status gr_model_output(const gr_model *m, size_t index, gr_value_info *out)
+{
+    if (index >= m->noutputs) return GR_EINVAL;
+    *out = m->outputs[index];
+    return GR_OK;
+}
+
+void gr_model_summarize(const gr_model *m, gr_model_summary *out) { *out = m->summary; }
+
+gr_status gr_model_print(const gr_model *m, size_t max_elements, gr_write_fn write, void *user, gr_err *err)
+{
+    gr_text_options options = {.max_elements = max_elements};
+    return gr_doc_print_text(m->doc, &options, write, user, err);
+}
+
+/* ---- loading ---- */
+
+static gr_status open_model(gr_doc *doc, const gr_model_options *options, gr_model **out, gr_err *err)
+{
+    gr_model *m = gr_calloc(1, sizeof *m);
+    if (!m) {
+        gr_doc_free(doc);
+        return gr_nomem(err);
+    }
+    const gr_graph *g = NULL;
+    gr_variant plain = {0};
+    pthread_mutex_init(&m->lock, NULL);
+    m->doc = doc;
+    m->options = *options;
+    m->arena = gr_arena_new();
+    m->packs = gr_packs_new(doc->maps);
+    gr_status status = m->arena && m->packs ? GR_OK : gr_nomem(err);
+    if (status == GR_OK) status = gr_model_graph(m, &plain, &g, err);
+    if (status == GR_OK) status = describe_all(m, m->graphs->graph, err);
+    if (status == GR_OK) status = gr_summary_steps(g, m->arena, &m->summary, err);
+    if (status != GR_OK) {
+        gr_model_free(m);
+        return status;
+    }
+    *out = m;
+    return GR_OK;
+}
+
+static gr_status read_options(const gr_model_options *given, gr_model_options *out, gr_err *err)
+{
+    *out = (gr_model_options){0};
+    if (!given) return GR_OK;
+    if (given->struct_size > sizeof *out)
+        return gr_fail(err, GR_EINVAL, "gr_model_load: options are of a later version of this library");
+    memcpy(out, given, given->struct_size);
+    return GR_OK;
+}
+
+gr_status gr_model_load(const char *path, const gr_model_options *options, gr_model **out, gr_err *err)
+{
+    gr_doc *doc;
+    gr_model_options o;
+    if (!path || !out) return gr_fail(err, GR_EINVAL, "gr_model_load: path and out must not be NULL");
+    GR_TRY(read_options(options, &o, err));
+    gr_doc_limits limits = {o.max_graph_bytes};
+    GR_TRY(gr_doc_load(path, &limits, &doc, err));
+    gr_status status = open_model(doc, &o, out, err);
+    return status == GR_OK ? GR_OK : gr_fail_context(err, status, "%s", gr_show(path));
+}
+
+gr_status gr_model_load_memory(const void *data, size_t size, const char *folder, const gr_model_options *options,
+                               gr_model **out, gr_err *err)
+{
+    gr_doc *doc;
+    gr_model_options o;
+    if (!data || !out) return gr_fail(err, GR_EINVAL, "gr_model_load_memory: data and out must not be NULL");
+    GR_TRY(read_options(options, &o, err));
+    gr_doc_limits limits = {o.max_graph_bytes};
+    GR_TRY(gr_doc_load_memory(data, size, folder, "memory", &limits, &doc, err));
+    return open_model(doc, &o, out, err);
+}
+
+void gr_model_free(gr_model *m)
+{
+    if (!m) return;
+    for (made *n = m->graphs, *next; n; n = next) {
+        next = n->next;
+        gr_arena_free(n->arena);
+        gr_free(n);
+    }
+    gr_packs_free(m->packs);
+    gr_arena_free(m->arena);
+    gr_doc_free(m->doc);
+    pthread_mutex_destroy(&m->lock);
+    gr_free(m);
+}

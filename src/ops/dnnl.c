@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * oneDNN, the only file that includes it. 2.6 and 3.x differ in how descriptors are passed and primitives described;
+ * the first part hides that.
+ *
+ * A weight's layout is what the library picks for 128 rows; that explicit layout then serves every number of rows. A
+ * primitive belongs to its sizes, types, layout and epilogue, not to a node: all layers share a few, which a bounded table
+ * holds. Nothing is created in a run: the handles of memory objects are changed, and scratch comes from the step.
+ */
+#include "dnnl.h"
+#include <oneapi/dnnl/dnnl.h>
+#include <omp.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    PROBE_ROWS = 128,
+    KEPT = 64,          /* primitives kept although nobody uses them */
+    LIBRARY_CACHE = 32, /* primitives that the library's own cache keeps; ours has those that matter */
+};
+
+/* ---- descriptors ---- */
+
+#if DNNL_VERSION_MAJOR >= 3
+typedef dnnl_memory_desc_t desc; /* owned */
+typedef const_dnnl_memory_desc_t desc_ref;
+static desc_ref ref(const desc *d) { return *d; }
+static bool desc_strided(desc *d, int n, const dnnl_dim_t *dims, const dnnl_dim_t *strides)
+{
+    return dnnl_memory_desc_create_with_strides(d, n, dims, dnnl_f32, strides) == dnnl_success;
+}
+static bool desc_any(desc *d, int n, const dnnl_dim_t *dims)
+{
+    return dnnl_memory_desc_create_with_tag(d, n, dims, dnnl_f32, dnnl_format_tag_any) == dnnl_success;
+}
+static bool desc_copy(desc *d, desc_ref from) { return dnnl_memory_desc_clone(d, from) == dnnl_success; }
+static void desc_free(desc *d)
+{
+    if (*d) dnnl_memory_desc_destroy(*d);
+    *d = NULL;
+}
+static dnnl_status_t matmul_desc(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, const desc *a, const desc *b,
+                                 const desc *bias, const desc *c, dnnl_primitive_attr_t attr)
+{
+    return dnnl_matmul_primitive_desc_create(pd, engine, *a, *b, bias ? *bias : NULL, *c, attr);
+}
+static dnnl_status_t append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t kind, float alpha)
+{
+    return dnnl_post_ops_append_eltwise(ops, kind, alpha, 0);
+}
+#else
+typedef dnnl_memory_desc_t desc;
+typedef const dnnl_memory_desc_t *desc_ref;
+static desc_ref ref(const desc *d) { return d; }
+static bool desc_strided(desc *d, int n, const dnnl_dim_t *dims, const dnnl_dim_t *strides)
+{
+    return dnnl_memory_desc_init_by_strides(d, n, dims, dnnl_f32, strides) == dnnl_success;
+}
+static bool desc_any(desc *d, int n, const dnnl_dim_t *dims)
+{
+    return dnnl_memory_desc_init_by_tag(d, n, dims, dnnl_f32, dnnl_format_tag_any) == dnnl_success;
+}
+static bool desc_copy(desc *d, desc_ref from)
+{
+    *d = *from;
+    return true;
+}
+static void desc_free(desc *d) { (void)d; }
+static dnnl_status_t matmul_desc(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, const desc *a, const desc *b,
+                                 const desc *bias, const desc *c, dnnl_primitive_attr_t attr)
+{
+    dnnl_matmul_desc_t d;
+    dnnl_status_t status = dnnl_matmul_desc_init(&d, a, b, bias, c);
+    return status == dnnl_success ? dnnl_primitive_desc_create(pd, &d, attr, engine, NULL) : status;
+}
+static dnnl_status_t append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t kind, float alpha)
+{
+    return dnnl_post_ops_append_eltwise(ops, 1, kind, alpha, 0);
+}
+#endif
+
+static void desc_release(void *d)
+{
+    desc_free(d);
+    gr_free(d);
+}
+
+/* ---- the process-wide part: engine and primitives ---- */
+
+typedef struct primitive {
+    struct primitive *next;
+    gr_dnnl_spec spec;
+    int threads;
+    bool packed;   /* B is in the layout `weights` */
+    desc weights;
+    int users;
+    unsigned long used; /* time of last use */
+    dnnl_primitive_desc_t pd;
+    dnnl_primitive_t object;
+} primitive;
+
+static struct {
+    pthread_once_t once;
+    dnnl_engine_t engine; /* NULL: oneDNN cannot be used */
+    enum { AUTO, NEVER, ALWAYS } mode;
+    pthread_mutex_t lock; /* for what follows */
+    primitive *list;
+    int count;
+    unsigned long time;
+} shared = {.once = PTHREAD_ONCE_INIT, .lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void start(void)
+{
+    const char *mode = getenv("GRAPHRUN_DNNL");
+    if (mode && !strcmp(mode, "never")) shared.mode = NEVER;
+    if (mode && !strcmp(mode, "always")) shared.mode = ALWAYS;
+    int capacity;
+    if (!getenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY") && dnnl_get_primitive_cache_capacity(&capacity) == dnnl_success &&
+        capacity > LIBRARY_CACHE)
+        dnnl_set_primitive_cache_capacity(LIBRARY_CACHE);
+    if (dnnl_engine_create(&shared.engine, dnnl_cpu, 0) != dnnl_success) shared.engine = NULL;
+}
+
+const char *gr_dnnl_version(void)
+{
+    static char text[32];
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&lock);
+    const dnnl_version_t *v = dnnl_version();
+    if (!text[0]) snprintf(text, sizeof text, "%d.%d.%d", v->major, v->minor, v->patch);
+    pthread_mutex_unlock(&lock);
+    return text;
+}
+
+/* ---- descriptors of a product ---- */
+
+typedef struct operands {
+    int ndims;
+    desc a, b, bias, c;
+} operands;
+
+static void operands_free(operands *o)
+{
+    desc_free(&o->a);
+    desc_free(&o->b);
+    desc_free(&o->bias);
+    desc_free(&o->c);
+}
+
+/* The matrix dims behind batch dims; an operand that repeats has batch dims of size 1. */
+static bool strided(desc *d, const gr_dnnl_spec *s, const int64_t *batch_strides, int64_t rows, int64_t cols,
+                    int64_t row, int64_t col)
+{
+    dnnl_dims_t dims, strides;
+    for (int i = 0; i < s->nbatch; i++) {
+        dims[i] = batch_strides[i] ? s->batch[i] : 1;
+        strides[i] = batch_strides[i];
+    }
+    dims[s->nbatch] = rows;
+    strides[s->nbatch] = row;
+    dims[s->nbatch + 1] = cols;
+    strides[s->nbatch + 1] = col;
+    /* Strides of dims of size 1 mean nothing, but layouts are recognised by them: let them be those of a dense tensor. */
+    int64_t dense = 1;
+    for (int i = s->nbatch + 1; i >= 0; i--) {
+        if (dims[i] == 1) strides[i] = dense;
+        if (strides[i] * dims[i] > dense) dense = strides[i] * dims[i];
+    }
+    return desc_strided(d, s->nbatch + 2, dims, strides);
+}
+
+static bool describe(const gr_dnnl_spec *s, const desc *weights, operands *o)
+{
+    int64_t c_batch[GR_DNNL_MAX_BATCH];
+    for (int64_t i = s->nbatch - 1, stride = s->m * s->n; i >= 0; stride *= s->batch[i--]) c_batch[i] = stride;
+    const int64_t none[GR_DNNL_MAX_BATCH] = {0};
+    return strided(&o->a, s, s->a_batch, s->m, s->k, s->a_row, s->a_col) &&
+           (weights ? desc_copy(&o->b, ref(weights)) : strided(&o->b, s, s->b_batch, s->k, s->n, s->b_row, s->b_col)) &&
+           (!s->bias || strided(&o->bias, s, none, 1, s->n, s->n, 1)) && strided(&o->c, s, c_batch, s->m, s->n, s->n, 1);
+}
+
+static bool epilogue(const gr_dnnl_spec *s, const desc *c, dnnl_post_ops_t ops)
+{
+    dnnl_status_t status = dnnl_success;
+    switch (s->act) {
+    case GR_ACT_NONE: break;
+    case GR_ACT_GELU_ERF: status = append_eltwise(ops, dnnl_eltwise_gelu_erf, 0); break;
+    case GR_ACT_GELU_TANH: status = append_eltwise(ops, dnnl_eltwise_gelu_tanh, 0); break;
+    case GR_ACT_RELU: status = append_eltwise(ops, dnnl_eltwise_relu, 0); break;
+    case GR_ACT_TANH: status = append_eltwise(ops, dnnl_eltwise_tanh, 0); break;
+    case GR_ACT_SIGMOID: status = append_eltwise(ops, dnnl_eltwise_logistic, 0); break;
+    case GR_ACT_SILU: status = append_eltwise(ops, dnnl_eltwise_swish, 1); break;
+    }
+    if (status == dnnl_success && s->residual) status = dnnl_post_ops_append_binary(ops, dnnl_binary_add, ref(c));
+    return status == dnnl_success;
+}
+
+static bool attributes(const gr_dnnl_spec *s, const desc *c, dnnl_primitive_attr_t *attr)
+{
+    dnnl_post_ops_t ops = NULL;
+    bool good = dnnl_primitive_attr_create(attr) == dnnl_success &&
+                dnnl_primitive_attr_set_scratchpad_mode(*attr, dnnl_scratchpad_mode_user) == dnnl_success &&
+                dnnl_post_ops_create(&ops) == dnnl_success && epilogue(s, c, ops) &&
+                dnnl_primitive_attr_set_post_ops(*attr, ops) == dnnl_success;
+    if (ops) dnnl_post_ops_destroy(ops);
+    return good;
+}
+
+static const char *implementation(const_dnnl_primitive_desc_t pd)
+{
+    const char *name = NULL;
+    if (dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name) != dnnl_success || !name) return "unknown";
+    return name;
+}
+
+/* The library's fast kind of implementation, or any if that is asked for. */
+static bool accepted(const_dnnl_primitive_desc_t pd, gr_why *why)
+{
+    const char *name = implementation(pd);
+    if (shared.mode == ALWAYS || !strncmp(name, "brg", 3)) return true;
+    return gr_decline(why, "oneDNN has only '%s' for it", name);
+}
+
+/* ---- weights ---- */
+
+static bool reorder(const desc *from, const void *source, const desc *to, void *target)
+{
+    dnnl_primitive_desc_t pd = NULL;
+    dnnl_primitive_t object = NULL;
+    dnnl_memory_t in = NULL, out = NULL;
+    dnnl_stream_t stream = NULL;
+    bool good = dnnl_reorder_primitive_desc_create(&pd, ref(from), shared.engine, ref(to), shared.engine, NULL) ==
+                    dnnl_success &&
+                dnnl_primitive_create(&object, pd) == dnnl_success &&
+                dnnl_memory_create(&in, ref(from), shared.engine, (void *)(uintptr_t)source) == dnnl_success &&
+                dnnl_memory_create(&out, ref(to), shared.engine, target) == dnnl_success &&
+                dnnl_stream_create(&stream, shared.engine, dnnl_stream_default_flags) == dnnl_success;
+    if (good) {
+        const dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, in}, {DNNL_ARG_TO, out}};
+        good = dnnl_primitive_execute(object, stream, 2, args) == dnnl_success &&
+               dnnl_stream_wait(stream) == dnnl_success;
+    }
+    if (stream) dnnl_stream_destroy(stream);
+    if (out) dnnl_memory_destroy(out);
+    if (in) dnnl_memory_destroy(in);
+    if (object) dnnl_primitive_destroy(object);
+    if (pd) dnnl_primitive_desc_destroy(pd);
+    return good;
+}
+
+/* The layout for a constant B: what the library wants at PROBE_ROWS. */
+static bool probe(const gr_dnnl_spec *s, desc *layout, gr_why *why)
+{
+    const gr_dnnl_spec plain = {.m = PROBE_ROWS, .n = s->n, .k = s->k, .a_row = s->k, .a_col = 1};
+    const dnnl_dims_t dims = {s->k, s->n}, transposed = {1, s->k};
+    operands o = {0};
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_primitive_desc_t pd = NULL;
+    bool good = strided(&o.a, &plain, NULL, plain.m, plain.k, plain.k, 1) && desc_any(&o.b, 2, dims) &&
+                strided(&o.c, &plain, NULL, plain.m, plain.n, plain.n, 1) && attributes(&plain, &o.c, &attr) &&
+                matmul_desc(&pd, shared.engine, &o.a, &o.b, NULL, &o.c, attr) == dnnl_success;
+    if (!good) gr_decline(why, "oneDNN refuses the product");
+    good = good && accepted(pd, why);
+    if (good && !strncmp(implementation(pd), "brg", 3))
+        good = desc_copy(layout, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0));
+    else if (good) /* no layout of its own: for tests, one that the weights do not have already */
+        good = desc_strided(layout, 2, dims, transposed);
+    if (pd) dnnl_primitive_desc_destroy(pd);
+    if (attr) dnnl_primitive_attr_destroy(attr);
+    operands_free(&o);
+    return good;
+}
+
+typedef struct pack_job {
+    const gr_dnnl_spec *spec;
+    const float *weights;
+    desc layout; /* taken over by the pack */
+} pack_job;
+
+static bool make_pack(void *user, gr_pack *pack)
+{
+    pack_job *j = user;
+    const gr_dnnl_spec plain = {0};
+    desc from = {0}, *kept = gr_calloc(1, sizeof *kept);
+    pack->size = dnnl_memory_desc_get_size(ref(&j->layout));
+    pack->data = gr_malloc_aligned(pack->size);
+    bool good = kept && pack->data &&
+                strided(&from, &plain, NULL, j->spec->k, j->spec->n, j->spec->b_row, j->spec->b_col) &&
+                desc_copy(kept, ref(&j->layout)) && reorder(&from, j->weights, kept, pack->data);
+    desc_free(&from);
+    if (good) {
+        pack->extra = kept;
+        pack->free_extra = desc_release;
+        return true;
+    }
+    gr_free_aligned(pack->data, pack->size);
+    if (kept) desc_release(kept);
+    return false;
+}
+
+static const gr_pack *packed_weights(gr_packs *packs, const gr_dnnl_spec *s, const float *weights, gr_why *why)
+{
+    const gr_pack_key key = {weights, GR_FLOAT, s->k, s->n, s->b_row, s->b_col, "oneDNN"};
+    const gr_pack *pack = gr_packs_find(packs, &key);
+    if (pack) return pack;
+    pack_job j = {.spec = s, .weights = weights};
+    if (!probe(s, &j.layout, why)) return NULL;
+    pack = gr_packs_get(packs, &key, (size_t)s->k * (size_t)s->n * sizeof(float), make_pack, &j);
+    desc_free(&j.layout);
+    if (!pack) gr_decline(why, "no memory for packed weights");
+    return pack;
+}
+
+/* ---- primitives ---- */
+
+static void primitive_free(primitive *p)
+{
+    if (p->object) dnnl_primitive_destroy(p->object);
+    if (p->pd) dnnl_primitive_desc_destroy(p->pd);
+    desc_free(&p->weights);
+    gr_free(p);
+}
+
+/* What a primitive is known by; the weights' own strides are not part of it once they are packed. */
+static bool spec_same(const gr_dnnl_spec *x, const gr_dnnl_spec *y, bool packed)
+{
+    const size_t dims = (size_t)x->nbatch * sizeof *x->batch;
+    return x->m == y->m && x->n == y->n && x->k == y->k && x->nbatch == y->nbatch && x->a_row == y->a_row &&
+           x->a_col == y->a_col && x->bias == y->bias && x->residual == y->residual && x->act == y->act &&
+           !memcmp(x->batch, y->batch, dims) && !memcmp(x->a_batch, y->a_batch, dims) &&
+           !memcmp(x->b_batch, y->b_batch, dims) && (packed || (x->b_row == y->b_row && x->b_col == y->b_col));
+}
+
+static primitive *primitive_new(const gr_dnnl_spec *s, const desc *weights, int threads, gr_why *why)
+{
+    primitive *p = gr_calloc(1, sizeof *p);
+    if (!p) {
+        gr_decline(why, "out of memory");
+        return NULL;
+    }
+    operands o = {0};
+    dnnl_primitive_attr_t attr = NULL;
+    p->spec = *s;
+    p->threads = threads;
+    p->packed = weights != NULL;
+    bool good = (!weights || desc_copy(&p->weights, ref(weights))) && describe(s, weights, &o) &&
+                attributes(s, &o.c, &attr) &&
+                matmul_desc(&p->pd, shared.engine, &o.a, &o.b, s->bias ? &o.bias : NULL, &o.c, attr) == dnnl_success;
+    if (!good) gr_decline(why, "oneDNN refuses the product");
+    good = good && accepted(p->pd, why);
+    if (good && dnnl_primitive_create(&p->object, p->pd) != dnnl_success)
+        good = gr_decline(why, "oneDNN cannot make the primitive");
+    if (attr) dnnl_primitive_attr_destroy(attr);
+    operands_free(&o);
+    if (good) return p;
+    primitive_free(p);
+    return NULL;
+}
+
+/* Free the one that was used longest ago while more than KEPT have no user. The lock is held. */
+static void primitives_trim(void)
+{
+    for (;;) {
+        primitive **oldest = NULL;
+        int idle = 0;
+        for (primitive **p = &shared.list; *p; p = &(*p)->next) {
+            if ((*p)->users) continue;
+            idle++;
+            if (!oldest || (*p)->used < (*oldest)->used) oldest = p;
+        }
+        if (idle <= KEPT) return;
+        primitive *gone = *oldest;
+        *oldest = gone->next;
+        primitive_free(gone);
+    }
+}
+
+static primitive *primitive_get(const gr_dnnl_spec *s, const desc *weights, gr_why *why)
+{
+    const int threads = omp_get_max_threads();
+    pthread_mutex_lock(&shared.lock);
+    primitive *p = shared.list;
+    while (p && !(p->threads == threads && p->packed == (weights != NULL) && spec_same(&p->spec, s, p->packed) &&
+                  (!weights || dnnl_memory_desc_equal(ref(&p->weights), ref(weights)))))
+        p = p->next;
+    if (!p && (p = primitive_new(s, weights, threads, why))) {
+        p->next = shared.list;
+        shared.list = p;
+    }
+    if (p) {
+        p->users++;
+        p->used = ++shared.time;
+    }
+    pthread_mutex_unlock(&shared.lock);
+    return p;
+}
+
+static void primitive_put(primitive *p)
+{
+    pthread_mutex_lock(&shared.lock);
+    p->users--;
+    primitives_trim();
+    pthread_mutex_unlock(&shared.lock);
+}
+
+/* ---- products ---- */
+
+enum { ARG_A, ARG_B, ARG_C, ARG_BIAS, ARG_RESIDUAL, ARG_SCRATCH, ARGS };
+
+struct gr_dnnl_matmul {
+    primitive *primitive;
+    dnnl_stream_t stream;
+    size_t scratch;
+    int nargs;
+    dnnl_exec_arg_t args[ARGS];
+    dnnl_memory_t memory[ARGS]; /* NULL: the product has no such operand */
+};
+
+static bool add_argument(gr_dnnl_matmul *m, int which, int argument, desc_ref d, void *data)
+{
+    if (dnnl_memory_create(&m->memory[which], d, shared.engine, data) != dnnl_success) {
+        m->memory[which] = NULL;
+        return false;
+    }
+    m->args[m->nargs++] = (dnnl_exec_arg_t){argument, m->memory[which]};
+    return true;
+}
+
+static bool arguments(gr_dnnl_matmul *m, const gr_dnnl_spec *s, void *weights)
+{
+    const_dnnl_primitive_desc_t pd = m->primitive->pd;
+    const desc_ref c = dnnl_primitive_desc_query_md(pd, dnnl_query_dst_md, 0);
+    const desc_ref scratch = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+    const int post_op = s->act == GR_ACT_NONE ? 0 : 1; /* place of the residual among them */
+    m->scratch = scratch ? dnnl_memory_desc_get_size(scratch) : 0;
+    return add_argument(m, ARG_A, DNNL_ARG_SRC, dnnl_primitive_desc_query_md(pd, dnnl_query_src_md, 0),
+                        DNNL_MEMORY_NONE) &&
+           add_argument(m, ARG_B, DNNL_ARG_WEIGHTS, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0),
+                        weights ? weights : DNNL_MEMORY_NONE) &&
+           add_argument(m, ARG_C, DNNL_ARG_DST, c, DNNL_MEMORY_NONE) &&
+           (!s->bias || add_argument(m, ARG_BIAS, DNNL_ARG_BIAS,
+                                     dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 1), DNNL_MEMORY_NONE)) &&
+           (!s->residual || add_argument(m, ARG_RESIDUAL, DNNL_ARG_ATTR_MULTIPLE_POST_OP(post_op) | DNNL_ARG_SRC_1, c,
+                                         DNNL_MEMORY_NONE)) &&
+           (!m->scratch || add_argument(m, ARG_SCRATCH, DNNL_ARG_SCRATCHPAD, scratch, DNNL_MEMORY_NONE)) &&
+           dnnl_stream_create(&m->stream, shared.engine, dnnl_stream_default_flags) == dnnl_success;
+}
+
+gr_dnnl_matmul *gr_dnnl_new(gr_packs *packs, const gr_dnnl_spec *spec, const float *weights, gr_why *why)
+{
+    pthread_once(&shared.once, start);
+    if (shared.mode == NEVER || !shared.engine) {
+        gr_decline(why, "oneDNN is %s", shared.engine ? "switched off" : "not usable here");
+        return NULL;
+    }
+    bool empty = spec->m <= 0 || spec->n <= 0 || spec->k <= 0;
+    for (int i = 0; i < spec->nbatch; i++) empty = empty || spec->batch[i] <= 0;
+    if (empty) {
+        gr_decline(why, "a dimension of size 0");
+        return NULL;
+    }
+    const gr_pack *pack = weights ? packed_weights(packs, spec, weights, why) : NULL;
+    if (weights && !pack) return NULL;
+    gr_dnnl_matmul *m = gr_calloc(1, sizeof *m);
+    if (!m || !(m->primitive = primitive_get(spec, pack ? pack->extra : NULL, why))) {
+        if (!m) gr_decline(why, "out of memory");
+        gr_free(m);
+        return NULL;
+    }
+    if (arguments(m, spec, pack ? pack->data : NULL)) return m;
+    gr_decline(why, "oneDNN cannot make memory objects");
+    gr_dnnl_free(m);
+    return NULL;
+}
+
+void gr_dnnl_free(gr_dnnl_matmul *m)
+{
+    if (!m) return;
+    for (int i = 0; i < ARGS; i++)
+        if (m->memory[i]) dnnl_memory_destroy(m->memory[i]);
+    if (m->stream) dnnl_stream_destroy(m->stream);
+    primitive_put(m->primitive);
+    gr_free(m);
+}
+
+size_t gr_dnnl_scratch(const gr_dnnl_matmul *m) { return m->scratch; }
+
+static bool point(gr_dnnl_matmul *m, int which, const void *data)
+{
+    return !m->memory[which] ||
+           dnnl_memory_set_data_handle(m->memory[which], (void *)(uintptr_t)data) == dnnl_success;
+}
+
+gr_status gr_dnnl_run(gr_dnnl_matmul *m, const float *a, const float *b, const float *bias, const float *residual,
+                      float *c, void *scratch, gr_err *err)
+{
+    if (!point(m, ARG_A, a) || (b && !point(m, ARG_B, b)) || !point(m, ARG_BIAS, bias) ||
+        !point(m, ARG_RESIDUAL, residual) || !point(m, ARG_C, c) || !point(m, ARG_SCRATCH, scratch))
+        return gr_fail(err, GR_ENOMEM, "oneDNN does not take the operands of a matrix product");
+    const dnnl_status_t status = dnnl_primitive_execute(m->primitive->object, m->stream, m->nargs, m->args);
+    if (status == dnnl_success && dnnl_stream_wait(m->stream) == dnnl_success) return GR_OK;
+    return gr_fail(err, GR_ENOMEM, "oneDNN cannot compute a matrix product (status %d)", (int)status);
+}

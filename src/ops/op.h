@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What an operator is. One file per family, src/ops/<stem>.c, defines `const gr_op op_<stem>[]`, ended by a row without a
+ * name; the build makes the table of all families from the file names. A row reads like the ONNX schema block; of the
+ * rows with one name the highest `since` <= the model's opset wins. Adding an operator touches one file.
+ */
+#ifndef GR_OP_H
+#define GR_OP_H
+
+#include "graph/ir.h"
+
+/* ---- Attributes: for parse functions. The first call that fails writes the sentence. ---- */
+const gr_attr *gr_attr_find(gr_attrs attrs, const char *name);
+/* Value of an attribute, or `missing` if it is absent. GR_EMODEL if it has another type. */
+gr_status gr_attr_int(gr_attrs attrs, const char *name, int64_t missing, int64_t *out, gr_err *err);
+gr_status gr_attr_float(gr_attrs attrs, const char *name, float missing, float *out, gr_err *err);
+gr_status gr_attr_string(gr_attrs attrs, const char *name, const char *missing, const char **out, gr_err *err);
+/* A list of ints; *n = -1 if absent. Points into the attribute. */
+gr_status gr_attr_ints(gr_attrs attrs, const char *name, int64_t *n, const int64_t **out, gr_err *err);
+/* An int that must lie in [min, max]. */
+gr_status gr_attr_int_in(gr_attrs attrs, const char *name, int64_t missing, int64_t min, int64_t max, int64_t *out,
+                         gr_err *err);
+/* An int that stands for a bool, or an element type by its number. */
+gr_status gr_attr_bool(gr_attrs attrs, const char *name, bool missing, bool *out, gr_err *err);
+gr_status gr_attr_dtype(gr_attrs attrs, const char *name, gr_dtype missing, gr_dtype *out, gr_err *err);
+
+/* ---- Inference: what an infer function sees. It writes out[i] for every output. Its sentences need not name the
+ * node: the caller puts "node 'x' (Softmax): " before them. ---- */
+typedef struct gr_infer {
+    gr_arena *arena;
+    gr_syms *syms;
+    const gr_op *op;
+    const void *params;
+    const gr_node *node;          /* for control flow; NULL in some tests */
+    uint32_t nin, nout;
+    const gr_type *const *in;     /* in[i] is NULL for an absent optional input; kind NONE: nothing known */
+    const gr_tensor *const *konst; /* konst[i]: contents if constant, else NULL; data is aligned */
+    const gr_ivals *const *ivals; /* ivals[i]: symbolic contents of a small integer or bool tensor, else NULL; set for
+                                     constants too */
+    gr_type *out;
+} gr_infer;
+
+static inline bool gr_has(const gr_infer *c, uint32_t i) { return i < c->nin && c->in[i]; }
+static inline bool gr_rank_known(const gr_infer *c, uint32_t i) { return gr_has(c, i) && c->in[i]->rank >= 0; }
+/* An array of dims to fill and hand to gr_set. Never NULL: an allocation that fails is remembered by the caller. */
+gr_dim *gr_dims(const gr_infer *c, int rank);
+/* Output o is a tensor of that type. Rank GR_RANK_UNKNOWN: dims NULL. */
+gr_status gr_set(const gr_infer *c, uint32_t o, gr_dtype dtype, int rank, const gr_dim *dims);
+/* Output o has type and shape of input i; the same with another element type. */
+gr_status gr_set_like(const gr_infer *c, uint32_t o, uint32_t i);
+gr_status gr_set_like_as(const gr_infer *c, uint32_t o, uint32_t i, gr_dtype dtype);
+/* Shape that inputs first..last broadcast to (NumPy rules), as output o of that type. Fails if they do not fit. */
+gr_status gr_set_broadcast(const gr_infer *c, uint32_t o, uint32_t first, uint32_t last, gr_dtype dtype, gr_err *err);
+/* An integer input whose contents are known (constant or symbolic): number of elements and values; false if not. */
+bool gr_known_ints(const gr_infer *c, uint32_t i, int64_t *n, const gr_dim **v);
+/* The same for one that must have exactly one element. */
+bool gr_known_int(const gr_infer *c, uint32_t i, gr_dim *v);
+/* Require that input i is a tensor with one of the types in the mask (GR_T(FLOAT) | ...) or not yet known. */
+#define GR_T(name)   (UINT64_C(1) << GR_##name)
+#define GR_T_FLOATS  (GR_T(FLOAT) | GR_T(DOUBLE) | GR_T(FLOAT16) | GR_T(BFLOAT16))
+#define GR_T_INTS    (GR_T(INT8) | GR_T(INT16) | GR_T(INT32) | GR_T(INT64) | GR_T(UINT8) | GR_T(UINT16) | GR_T(UINT32) | GR_T(UINT64))
+#define GR_T_NUMBERS (GR_T_FLOATS | GR_T_INTS)
+#define GR_T_ALL     (GR_T_NUMBERS | GR_T(BOOL))
+gr_status gr_require(const gr_infer *c, uint32_t i, uint64_t mask, gr_err *err);
+/* Inputs i and j must have the same element type. */
+gr_status gr_require_same(const gr_infer *c, uint32_t i, uint32_t j, gr_err *err);
+/* Axis in [-rank, rank) to [0, rank); fails with a sentence. */
+gr_status gr_axis(int64_t axis, int rank, int *out, gr_err *err);
+
+/* ---- Execution ---- */
+typedef struct gr_packs gr_packs; /* weights in kernels' layouts, shared by all plans (exec/packs.h); NULL in unit tests */
+
+/* One operator made ready for concrete shapes. In prepare, tensors have types and dims, and data only if is_const. In
+ * run, all have data. A step belongs to one session: prepare may keep state for run in it. */
+typedef struct gr_step {
+    const gr_op *op;
+    const void *params;
+    const gr_node *node;  /* for messages and control flow; NULL in unit tests */
+    uint32_t nin, nout;
+    gr_tensor **in;       /* NULL: absent */
+    gr_tensor **out;      /* NULL: not wanted */
+    const struct gr_kernel *kernel;
+    void *state;          /* the kernel's own, from prepare until release */
+    size_t scratch_size;  /* bytes that prepare asks for; */
+    void *scratch;        /* at run: 64-byte aligned, contents undefined */
+    gr_arena *arena;      /* for what lives as long as the step */
+    gr_packs *packs;
+    int threads;          /* that the run will use, also the OpenMP default inside prepare and run */
+    double flops;         /* multiplications and additions, if the kernel counts them */
+    struct gr_exec *exec; /* limits, cancel and the interpreter for subgraphs; NULL in unit tests */
+} gr_step;
+
+/* Why a kernel declines. */
+typedef struct gr_why { char text[160]; } gr_why;
+/* Always false: `return gr_decline(why, "rank %d > 6", rank);` */
+bool gr_decline(gr_why *why, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+typedef struct gr_kernel {
+    const char *name;
+    /* NULL: always ready. One that declines leaves nothing behind: release is called only after it returned true. */
+    bool (*prepare)(gr_step *s, gr_why *why);
+    gr_status (*run)(const gr_step *s, gr_err *err);   /* sentences as for infer */
+    void (*release)(gr_step *s);                       /* NULL: nothing to release */
+} gr_kernel;
+
+enum gr_op_flags {
+    GR_OP_VIEW = 1,        /* output 0 is input 0 in another shape: no step, no copy */
+    GR_OP_MOVE = 2,        /* elements of outputs are copies of elements of inputs 0 (all data inputs for Concat and
+                              the like, marked GR_OP_MOVE_ALL): kernels accept any element type of 8 bytes */
+    GR_OP_MOVE_ALL = 4,
+    GR_OP_COMMUTES = 8,    /* inputs 0 and 1 may be exchanged */
+    GR_OP_INPLACE = 16,    /* output 0 may share memory with an input of the same size: each element is read before it
+                              is written, element by element */
+    GR_OP_UNALIGNED = 32,  /* kernels read constant inputs at any alignment */
+    GR_OP_DYNAMIC = 64,    /* the output's shape depends on values (NonZero, Loop): run through the interpreter when
+                              inference leaves a dimension unknown, never folded if it has subgraphs */
+    GR_OP_IMPURE = 128,    /* random: never folded or merged */
+};
+
+struct gr_op {
+    const char *name;
+    int since;             /* opset version */
+    struct { int min, max; } in; /* max -1: variadic */
+    int out;               /* greatest number of outputs; -1: variadic */
+    unsigned flags;
+    /* Attributes to a params struct in the arena, defaults applied. NULL: the operator has none. */
+    gr_status (*parse)(gr_attrs attrs, gr_arena *arena, const void **params, gr_err *err);
+    gr_status (*infer)(const gr_infer *c, gr_err *err);
+    /* Element-wise on symbolic integers, n of them broadcast together; NULL if it cannot. */
+    gr_dim (*symbolic)(gr_syms *s, const gr_dim *args, int n, const void *params);
+    /* Symbolic contents of output 0 in c->arena when they follow from types and known inputs (Shape, Range); else NULL. */
+    const gr_ivals *(*contents)(const gr_infer *c);
+    const gr_kernel *kernels; /* fastest first, ended by an empty row; the last never declines what infer accepted */
+    const char *domain;    /* NULL: ai.onnx */
+    const char *const *graphs; /* names of graph attributes in the order of node->subgraphs, NULL-ended; NULL: none */
+};
+
+/* The row for an operator, or NULL: and then *since_out says the lowest known version (0: unknown operator). */
+const gr_op *gr_op_find(const char *domain, const char *name, int64_t opset, int *lowest);
+/* All families, each ended by a row without a name; the list ended by NULL. */
+extern const gr_op *const gr_op_families[];
+
+/* ---- Loops that families share (ops/loops.h has the typed ones) ---- */
+
+/* Parameters of a step with the type that the operator's parse made. */
+#define GR_PARAMS(T, s) ((const T *)(s)->params)
+/* Element strides of t when broadcast to `rank` dims of `out`: 0 where it repeats. */
+void gr_broadcast_strides(const gr_tensor *t, int rank, const int64_t *out, int64_t *strides);
+/* Dense row-major strides, in elements. */
+void gr_dense_strides(int rank, const int64_t *dims, int64_t *strides);
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Common subexpressions: of nodes with the same operator, attributes and inputs one is kept. Small constants with equal
+ * contents count as the same input. Requires nothing.
+ */
+#include "ops/op.h"
+#include "passes.h"
+
+enum { SMALL = 1024 };
+
+static uint64_t mix(uint64_t h, const void *data, size_t size)
+{
+    const unsigned char *p = data;
+    for (size_t i = 0; i < size; i++) h = (h ^ p[i]) * 1099511628211u;
+    return h;
+}
+
+static bool small_constant(const gr_value *v)
+{
+    return v->konst && v->konst->kind == GR_KIND_TENSOR && v->konst->size <= SMALL;
+}
+
+static bool same_value(const gr_value *a, const gr_value *b)
+{
+    if (a == b) return true;
+    if (!a || !b || !small_constant(a) || !small_constant(b)) return false;
+    const gr_tensor *x = a->konst, *y = b->konst;
+    if (x->dtype != y->dtype || x->rank != y->rank || x->size != y->size) return false;
+    return !memcmp(x->dims, y->dims, (size_t)x->rank * sizeof *x->dims) && !memcmp(x->data, y->data, x->size);
+}
+
+static bool same_attr(const gr_attr *a, const gr_attr *b)
+{
+    if (!b || a->type != b->type || a->count != b->count) return false;
+    switch (a->type) {
+    case GR_ATTR_INT: return a->i == b->i;
+    case GR_ATTR_FLOAT: return !memcmp(&a->f, &b->f, sizeof a->f);
+    case GR_ATTR_STRING: return a->s.size == b->s.size && !memcmp(a->s.data, b->s.data, a->s.size);
+    case GR_ATTR_INTS: return !a->count || !memcmp(a->ints, b->ints, a->count * sizeof *a->ints);
+    case GR_ATTR_FLOATS: return !a->count || !memcmp(a->floats, b->floats, a->count * sizeof *a->floats);
+    default: return false;
+    }
+}
+
+static uint64_t hash_node(const gr_node *n)
+{
+    uint64_t h = mix(14695981039346656037u, &n->op, sizeof n->op);
+    for (uint32_t i = 0; i < n->nin; i++) {
+        const gr_value *v = gr_in(n, i);
+        if (v && small_constant(v))
+            h = mix(h, v->konst->data, v->konst->size);
+        else
+            h = mix(h, &v, sizeof v);
+    }
+    return h;
+}
+
+static bool same_node(const gr_node *a, const gr_node *b)
+{
+    if (a->op != b->op || a->nin != b->nin || a->nout != b->nout || a->attrs.count != b->attrs.count) return false;
+    for (uint32_t i = 0; i < a->nin; i++)
+        if (!same_value(gr_in(a, i), gr_in(b, i))) return false;
+    for (size_t i = 0; i < a->attrs.count; i++)
+        if (!same_attr(&a->attrs.items[i], gr_attr_find(b->attrs, a->attrs.items[i].name))) return false;
+    for (uint32_t i = 0; i < a->nout; i++)
+        if (b->out[i] && !a->out[i]) return false;
+    return true;
+}
+
+gr_status gr_pass_common(gr_graph *g, int *hits, gr_err *err)
+{
+    size_t cap = 64;
+    while (cap < 2 * (size_t)g->nnodes) cap *= 2;
+    gr_node **table = gr_calloc(cap, sizeof *table);
+    if (!table) return gr_nomem(err);
+    for (gr_node *n = g->first; n; n = n->next) {
+        if (n->nsubgraphs || (n->op->flags & GR_OP_IMPURE)) continue;
+        size_t i = (size_t)hash_node(n) & (cap - 1);
+        while (table[i] && !same_node(table[i], n)) i = (i + 1) & (cap - 1);
+        if (!table[i]) {
+            table[i] = n;
+            continue;
+        }
+        for (uint32_t o = 0; o < n->nout; o++)
+            if (n->out[o] && table[i]->out[o] != n->out[o]) gr_replace_uses(n->out[o], table[i]->out[o]);
+        ++*hits;
+    }
+    gr_free(table);
+    return GR_OK;
+}

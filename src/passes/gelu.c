@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * GELU(x) = x/2 * (1 + erf(x / sqrt 2)) (Hendrycks and Gimpel 2016), and its approximation
+ * x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))), in the associations that exporters write. Requires inference.
+ */
+#include "match.h"
+#include "passes.h"
+
+/* The three ways to multiply x, 1/2 and a factor. */
+#define HALVES(factor)                                                                                                 \
+    "(Mul (Mul x 0.5) " factor ")", "(Mul (Mul x " factor ") 0.5)", "(Mul x (Mul " factor " 0.5))"
+
+static const char *const erf_patterns[] = {HALVES("(Add (Erf (Div x 1.4142135)) 1)"),
+                                           HALVES("(Add (Erf (Mul x 0.70710678)) 1)"), NULL};
+
+#define INNER(cube) "(Add (Tanh (Mul (Add x (Mul " cube " 0.044715)) 0.79788456)) 1)"
+static const char *const tanh_patterns[] = {
+    HALVES(INNER("(Pow x 3)")), HALVES(INNER("(Mul x (Mul x x))")),
+    HALVES("(Add (Tanh (Mul (Mul x 0.79788456) (Add (Mul (Mul x 0.044715) x) 1))) 1)"),
+    HALVES("(Add (Tanh (Mul x (Mul 0.79788456 (Add (Mul (Mul x 0.044715) x) 1)))) 1)"), NULL};
+
+static bool check(const gr_match *m, gr_why *why)
+{
+    const gr_value *x = gr_bound(m, "x");
+    if (x->type.dtype != GR_FLOAT) return gr_nomatch(why, "x is not float");
+    return true;
+}
+
+static gr_value *build(gr_build *b, const gr_match *m, const char *approximate)
+{
+    gr_attr attr = gr_attr_of_string("approximate", approximate);
+    gr_value *x = gr_bound(m, "x");
+    return gr_build_node(b, "", "Gelu", gr_build_attrs(b, 1, &attr), 1, &x);
+}
+
+static gr_value *rewrite_erf(gr_build *b, const gr_match *m) { return build(b, m, "none"); }
+static gr_value *rewrite_tanh(gr_build *b, const gr_match *m) { return build(b, m, "tanh"); }
+
+static const gr_rule rules[] = {{"gelu-erf", erf_patterns, check, rewrite_erf},
+                                {"gelu-tanh", tanh_patterns, check, rewrite_tanh}};
+
+gr_status gr_pass_gelu(gr_graph *g, int *hits, gr_err *err)
+{
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) GR_TRY(gr_apply_rule(g, &rules[i], hits, err));
+    return GR_OK;
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Operators that give their input back: Identity, Dropout in inference, Cast to the same type, Reshape, Expand, Slice
+ * and the like to the same shape, Transpose in the same order, Concat of one, times one. Requires inference.
+ */
+#include "match.h"
+#include "passes.h"
+
+static bool same_type(const gr_type *a, const gr_type *b)
+{
+    if (a->kind != b->kind || a->dtype != b->dtype || a->rank != b->rank || a->rank < 0) return false;
+    for (int i = 0; i < a->rank; i++)
+        if (!gr_dim_same(a->dims[i], b->dims[i])) return false;
+    return true;
+}
+
+static bool named(const gr_node *n, const char *const *names)
+{
+    for (; *names; names++)
+        if (!strcmp(n->op->name, *names)) return true;
+    return false;
+}
+
+static bool identity_order(const gr_node *n)
+{
+    int64_t count;
+    const int64_t *perm;
+    if (gr_attr_ints(n->attrs, "perm", &count, &perm, NULL) != GR_OK || count < 0) return gr_in(n, 0)->type.rank <= 1;
+    for (int64_t i = 0; i < count; i++)
+        if (perm[i] != i) return false;
+    return true;
+}
+
+/* A slice with the shape of its input and no negative step takes all of it. */
+static bool forward_steps(const gr_node *n)
+{
+    int64_t count, steps[GR_MAX_RANK];
+    if (!gr_in(n, 4)) return true;
+    if (!gr_ints_of(gr_in(n, 4), &count, steps, GR_MAX_RANK)) return false;
+    for (int64_t i = 0; i < count; i++)
+        if (steps[i] <= 0) return false;
+    return true;
+}
+
+static bool inference_dropout(const gr_node *n)
+{
+    double training = 0;
+    if (gr_out(n, 1) && (n->out[1]->nuses || n->out[1]->is_output)) return false;
+    return !gr_in(n, 2) || (gr_in(n, 2)->konst && gr_in(n, 2)->konst->dtype == GR_BOOL &&
+                            gr_in(n, 2)->konst->elements == 1 && !*(const uint8_t *)gr_in(n, 2)->konst->data) ||
+           (gr_scalar_of(gr_in(n, 2), &training) && training == 0);
+}
+
+static gr_value *unchanged(const gr_node *n)
+{
+    static const char *const shapers[] = {"Reshape", "Expand", "Squeeze", "Unsqueeze", "Flatten", "Tile", "Cast",
+                                          "CastLike", NULL};
+    gr_value *x = gr_in(n, 0), *y = gr_out(n, 0);
+    double one;
+    if (!x || !y || n->op->domain) return NULL;
+    const char *op = n->op->name;
+    if (!strcmp(op, "Identity")) return x;
+    if (!strcmp(op, "Dropout")) return inference_dropout(n) ? x : NULL;
+    if (!same_type(&x->type, &y->type)) {
+        bool times = !strcmp(op, "Mul") && gr_scalar_of(x, &one) && one == 1 && gr_in(n, 1);
+        return times && same_type(&gr_in(n, 1)->type, &y->type) ? gr_in(n, 1) : NULL;
+    }
+    if (named(n, shapers)) return x;
+    if (!strcmp(op, "Transpose")) return identity_order(n) ? x : NULL;
+    if (!strcmp(op, "Slice")) return forward_steps(n) ? x : NULL;
+    if (!strcmp(op, "Concat")) return n->nin == 1 ? x : NULL;
+    if (!strcmp(op, "Mul") || !strcmp(op, "Div")) return gr_scalar_of(gr_in(n, 1), &one) && one == 1 ? x : NULL;
+    return NULL;
+}
+
+gr_status gr_pass_noop(gr_graph *g, int *hits, gr_err *err)
+{
+    (void)err;
+    for (gr_node *n = g->first, *next; n; n = next) {
+        next = n->next;
+        gr_value *x = unchanged(n);
+        if (!x || n->out[0]->konst) continue;
+        gr_replace_uses(n->out[0], x);
+        ++*hits;
+    }
+    return GR_OK;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The passes, one per file of this name.
+ */
+#ifndef GR_PASSES_H
+#define GR_PASSES_H
+
+#include "graph/ir.h"
+
+gr_status gr_pass_dead(gr_graph *g, int *hits, gr_err *err);           /* nodes that nothing needs, and folded ones */
+gr_status gr_pass_inline_if(gr_graph *g, int *hits, gr_err *err);      /* If with a known condition */
+gr_status gr_pass_noop(gr_graph *g, int *hits, gr_err *err);           /* operators that change nothing */
+gr_status gr_pass_common(gr_graph *g, int *hits, gr_err *err);         /* equal nodes on equal inputs */
+gr_status gr_pass_layer_norm(gr_graph *g, int *hits, gr_err *err);
+gr_status gr_pass_gelu(gr_graph *g, int *hits, gr_err *err);
+gr_status gr_pass_linear(gr_graph *g, int *hits, gr_err *err);         /* MatMul or Gemm with bias, activation, residual */
+gr_status gr_pass_attention(gr_graph *g, int *hits, gr_err *err);
+gr_status gr_pass_linear_residual(gr_graph *g, int *hits, gr_err *err);
+gr_status gr_pass_add_layer_norm(gr_graph *g, int *hits, gr_err *err); /* residual into LayerNormalization */
+
+#endif

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Sessions: from named tensors to a plan's inputs and back, with a bounded cache of plans.
+ */
+#include "model.h"
+#include "exec/packs.h"
+#include "exec/plan.h"
+#include "exec/threads.h"
+#include <stdio.h>
+
+enum { DEFAULT_PLANS = 16, MAX_THREADS = 1024 };
+
+typedef struct cached {
+    gr_plan *plan;
+    uint64_t used;
+} cached;
+
+/* The wanted values of one graph. Nearly always all are the plain graph's; what passes have dissolved is computed by a
+ * second plan over the graph as it was in the file, so that looking at a value changes nothing for the others. */
+typedef struct lane {
+    const gr_graph *graph;
+    size_t count;
+    gr_value **wanted;
+    size_t *output;      /* which of the caller's outputs */
+    gr_tensor *results;
+    void *block;
+    size_t block_size;
+} lane;
+
+enum { PLAIN, RAW, LANES };
+
+struct gr_session {
+    gr_model *model;
+    gr_session_options options;
+    cached *plans;
+    int nplans;
+    uint64_t clock;
+    lane lanes[LANES];
+    size_t capinputs, capoutputs;
+    gr_tensor *inputs;
+    void **copies;       /* of inputs that are not aligned */
+    size_t *copy_sizes;
+    gr_doc_names fed;    /* overridden initializers of this run */
+    volatile int cancel;
+    double flops;
+    size_t steps;
+};
+
+gr_status gr_session_create(gr_model *model, const gr_session_options *options, gr_session **out, gr_err *err)
+{
+    if (!model || !out) return gr_fail(err, GR_EINVAL, "gr_session_create: model and out must not be NULL");
+    if (options && options->struct_size > sizeof *options)
+        return gr_fail(err, GR_EINVAL, "gr_session_create: options are of a later version of this library");
+    gr_session_options o = {0};
+    if (options) memcpy(&o, options, options->struct_size);
+    if (o.threads < 0 || o.threads > MAX_THREADS || o.max_plans < 0 || o.max_iterations < 0)
+        return gr_fail(err, GR_EINVAL, "gr_session_create: threads must be 0 to %d, max_plans and max_iterations >= 0",
+                       MAX_THREADS);
+    if (!o.threads) o.threads = gr_default_threads();
+    if (!o.max_plans) o.max_plans = DEFAULT_PLANS;
+    gr_session *s = gr_calloc(1, sizeof *s);
+    cached *plans = gr_calloc((size_t)o.max_plans, sizeof *plans);
+    if (!s || !plans) {
+        gr_free(s);
+        gr_free(plans);
+        return gr_nomem(err);
+    }
+    s->model = model;
+    s->options = o;
+    s->plans = plans;
+    *out = s;
+    return GR_OK;
+}
+
+static void free_copies(gr_session *s)
+{
+    for (size_t i = 0; i < s->capinputs; i++) {
+        gr_free_aligned(s->copies[i], s->copy_sizes[i]);
+        s->copies[i] = NULL;
+    }
+}
+
+void gr_session_free(gr_session *s)
+{
+    if (!s) return;
+    for (int i = 0; i < s->nplans; i++) gr_plan_free(s->plans[i].plan);
+    for (int i = 0; i < LANES; i++) {
+        gr_free_aligned(s->lanes[i].block, s->lanes[i].block_size);
+        gr_free(s->lanes[i].wanted);
+        gr_free(s->lanes[i].output);
+        gr_free(s->lanes[i].results);
+    }
+    free_copies(s);
+    gr_free(s->copies);
+    gr_free(s->copy_sizes);
+    gr_free(s->inputs);
+    gr_free(s->fed.items);
+    gr_free(s->plans);
+    gr_free(s);
+}
+
+void gr_session_cancel(gr_session *s) { s->cancel = 1; }
+
+/* ---- room for as many inputs and outputs as a run has; grows only ---- */
+
+static bool grow(void *array, size_t count, size_t size)
+{
+    void **p = array;
+    void *grown = gr_calloc(count, size);
+    if (!grown) return false;
+    gr_free(*p);
+    *p = grown;
+    return true;
+}
+
+static gr_status make_room(gr_session *s, size_t inputs, size_t outputs, gr_err *err)
+{
+    if (inputs > s->capinputs) {
+        free_copies(s);
+        s->capinputs = 0;
+        if (!grow(&s->inputs, inputs, sizeof *s->inputs) || !grow(&s->copies, inputs, sizeof *s->copies) ||
+            !grow(&s->copy_sizes, inputs, sizeof *s->copy_sizes) || !grow(&s->fed.items, inputs, sizeof *s->fed.items))
+            return gr_nomem(err);
+        s->capinputs = inputs;
+    }
+    if (outputs > s->capoutputs) {
+        s->capoutputs = 0;
+        for (int i = 0; i < LANES; i++) {
+            lane *l = &s->lanes[i];
+            if (!grow(&l->wanted, outputs, sizeof *l->wanted) || !grow(&l->output, outputs, sizeof *l->output) ||
+                !grow(&l->results, outputs, sizeof *l->results))
+                return gr_nomem(err);
+        }
+        s->capoutputs = outputs;
+    }
+    return GR_OK;
+}
+
+/* ---- inputs ---- */
+
+static gr_status check_view(const gr_named_tensor *in, gr_tensor *out, gr_err *err)
+{
+    const gr_tensor_view *t = &in->tensor;
+    if (t->rank < 0 || t->rank > GR_MAX_RANK || (t->rank && !t->dims))
+        return gr_fail(err, GR_EINPUT, "input '%s' has rank %d, expected 0 to %d", gr_show(in->name), t->rank, GR_MAX_RANK);
+    *out = (gr_tensor){.kind = GR_KIND_TENSOR, .dtype = t->type, .rank = t->rank, .data = t->data};
+    if (t->rank) memcpy(out->dims, t->dims, (size_t)t->rank * sizeof *t->dims);
+    if (gr_dtype_bits(t->type) < 8 || !gr_elements(out->rank, out->dims, &out->elements) ||
+        !gr_bytes(out->dtype, out->elements, &out->size))
+        return gr_fail(err, GR_EINPUT, "input '%s' has a type or shape that no tensor can have", gr_show(in->name));
+    if (out->size != t->size || (out->size && !t->data))
+        return gr_fail(err, GR_EINPUT, "input '%s' comes with %zu bytes, its shape needs %zu", gr_show(in->name), t->size,
+                       out->size);
+    return GR_OK;
+}
+
+static const char *shape_text(char *text, size_t room, int rank, const int64_t *dims)
+{
+    size_t at = (size_t)snprintf(text, room, "[");
+    for (int i = 0; i < rank && at < room; i++)
+        at += (size_t)snprintf(text + at, room - at, "%s%lld", i ? ", " : "", (long long)dims[i]);
+    if (at < room) snprintf(text + at, room - at, "]");
+    return text;
+}
+
+static gr_status check_type(const gr_graph *g, const gr_value *v, const gr_tensor *t, gr_err *err)
+{
+    const gr_type *want = &v->type;
+    char shape[160];
+    bool fits = want->kind == GR_KIND_TENSOR || want->kind == GR_KIND_NONE;
+    if (want->dtype != GR_UNDEFINED && want->dtype != t->dtype) fits = false;
+    if (want->rank >= 0 && want->rank != t->rank) fits = false;
+    for (int i = 0; fits && i < want->rank; i++)
+        if (!want->dims[i].expr && want->dims[i].k != t->dims[i]) fits = false;
+    if (fits) return GR_OK;
+    gr_arena *a = gr_arena_new();
+    gr_syms *syms = a ? gr_syms_new(a) : NULL;
+    (void)g;
+    gr_status status = gr_fail(err, GR_EINPUT, "input '%s' is %s%s, expected %s", gr_show(v->name),
+                               gr_dtype_name(t->dtype), shape_text(shape, sizeof shape, t->rank, t->dims),
+                               syms ? gr_type_text(syms, a, want) : "another type");
+    gr_arena_free(a);
+    return status;
+}
+
+/* Whether dimensions of one name have one value in all inputs. */
+static bool names_agree(const gr_graph *g, const gr_tensor *inputs)
+{
+    for (size_t i = 0; i < g->ninputs; i++)
+        for (int d = 0; d < g->inputs[i]->type.rank; d++) {
+            gr_dim a = g->inputs[i]->type.dims[d];
+            for (size_t j = 0; a.expr && j <= i; j++)
+                for (int e = 0; e < g->inputs[j]->type.rank; e++)
+                    if (gr_dim_same(a, g->inputs[j]->type.dims[e]) && inputs[i].dims[d] != inputs[j].dims[e])
+                        return false;
+        }
+    return true;
+}
+
+static gr_status missing_input(const gr_graph *g, const gr_value *v, gr_err *err)
+{
+    char list[512] = "";
+    size_t at = 0;
+    for (size_t i = 0; i < g->ninputs && at < sizeof list - 130; i++)
+        at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", i ? ", " : "", gr_show(g->inputs[i]->name));
+    return gr_fail(err, GR_EINPUT, "input '%s' is missing; the model needs %s", gr_show(v->name), list);
+}
+
+static gr_status bind_inputs(gr_session *s, const gr_graph *g, const gr_named_tensor *inputs, size_t n, gr_err *err)
+{
+    free_copies(s);
+    for (size_t i = 0; i < g->ninputs; i++) {
+        size_t k = 0;
+        while (k < n && strcmp(inputs[k].name, g->inputs[i]->name)) k++;
+        if (k == n) return missing_input(g, g->inputs[i], err);
+        GR_TRY(check_view(&inputs[k], &s->inputs[i], err));
+        GR_TRY(check_type(g, g->inputs[i], &s->inputs[i], err));
+        gr_tensor *t = &s->inputs[i];
+        size_t align = (size_t)gr_dtype_bits(t->dtype) / 8;
+        t->aligned = true;
+        if (!t->size || (uintptr_t)t->data % (align > 8 ? 8 : align) == 0) continue;
+        s->copy_sizes[i] = t->size;
+        if (!(s->copies[i] = gr_malloc_aligned(t->size))) return gr_nomem(err);
+        memcpy(s->copies[i], t->data, t->size);
+        t->data = s->copies[i];
+    }
+    return GR_OK;
+}
+
+/* Names that are given: inputs of the graph, or initializers that the run overrides; nothing else, nothing twice. */
+static gr_status sort_names(gr_session *s, const gr_graph *g, const gr_named_tensor *inputs, size_t n, gr_err *err)
+{
+    s->fed.count = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!inputs[i].name) return gr_fail(err, GR_EINVAL, "an input has no name");
+        for (size_t j = 0; j < i; j++)
+            if (!strcmp(inputs[i].name, inputs[j].name))
+                return gr_fail(err, GR_EINPUT, "input '%s' is given twice", gr_show(inputs[i].name));
+        bool known = false;
+        for (size_t j = 0; j < g->ninputs; j++) known |= !strcmp(inputs[i].name, g->inputs[j]->name);
+        if (known) continue;
+        if (!gr_model_can_override(s->model, inputs[i].name))
+            return gr_fail(err, GR_EINPUT, "the model has no input '%s'", gr_show(inputs[i].name));
+        s->fed.items[s->fed.count++] = inputs[i].name;
+    }
+    return GR_OK;
+}
+
+/* ---- outputs ---- */
+
+static gr_value *find_value(const gr_graph *g, const char *name)
+{
+    for (size_t i = 0; i < g->noutputs; i++)
+        if (!strcmp(g->output_names[i], name)) return g->outputs[i];
+    gr_value *v = gr_graph_find(g, name);
+    return v && gr_value_lives(v) ? v : NULL;
+}
+
+static gr_status bind_outputs(gr_session *s, const gr_variant *variant, const gr_named_tensor *outputs, size_t n,
+                              gr_err *err)
+{
+    s->lanes[PLAIN].count = s->lanes[RAW].count = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!outputs[i].name) return gr_fail(err, GR_EINVAL, "an output has no name");
+        lane *l = &s->lanes[PLAIN];
+        gr_value *v = find_value(l->graph, outputs[i].name);
+        if (!v) {
+            gr_variant raw = *variant;
+            raw.raw = true;
+            l = &s->lanes[RAW];
+            GR_TRY(gr_model_graph(s->model, &raw, &l->graph, err));
+            v = find_value(l->graph, outputs[i].name);
+        }
+        if (!v) return gr_fail(err, GR_EINPUT, "the model has no value '%s'", gr_show(outputs[i].name));
+        l->wanted[l->count] = v;
+        l->output[l->count] = i;
+        l->results[l->count] = (gr_tensor){.data = outputs[i].tensor.data, .size = outputs[i].tensor.size};
+        l->count++;
+    }
+    return GR_OK;
+}
+
+static gr_status give_outputs(lane *l, gr_named_tensor *outputs, gr_err *err)
+{
+    for (size_t i = 0; i < l->count; i++) {
+        gr_tensor *r = &l->results[i];
+        gr_tensor_view *out = &outputs[l->output[i]].tensor;
+        if (r->kind != GR_KIND_TENSOR)
+            return gr_fail(err, GR_EUNSUPPORTED, "output '%s' is a sequence, only tensors can be fetched",
+                           gr_show(outputs[l->output[i]].name));
+        void *data = r->data;
+        if (out->data && out->data != r->data) {
+            if (out->size < r->size)
+                return gr_fail(err, GR_EINVAL, "output '%s' needs %zu bytes, its buffer has %zu",
+                               gr_show(outputs[l->output[i]].name), r->size, out->size);
+            if (r->size) memcpy(out->data, r->data, r->size);
+            data = out->data;
+        }
+        *out = (gr_tensor_view){r->dtype, r->rank, r->dims, data, r->size};
+    }
+    return GR_OK;
+}
+
+/* ---- plans ---- */
+
+static gr_status find_plan(gr_session *s, const lane *l, gr_plan **out, gr_err *err)
+{
+    int oldest = 0;
+    s->clock++;
+    for (int i = 0; i < s->nplans; i++) {
+        if (gr_plan_fits(s->plans[i].plan, l->graph, s->inputs, l->count, l->wanted)) {
+            s->plans[i].used = s->clock;
+            *out = s->plans[i].plan;
+            return GR_OK;
+        }
+        if (s->plans[i].used < s->plans[oldest].used) oldest = i;
+    }
+    gr_plan_options o = {s->options.threads, s->options.max_memory, s->options.max_iterations,
+                         gr_model_packs(s->model), s->options.log, s->options.log_user};
+    gr_plan *made;
+    if (s->nplans == s->options.max_plans) {
+        gr_plan_free(s->plans[oldest].plan);
+        s->plans[oldest] = s->plans[--s->nplans];
+    }
+    GR_TRY(gr_plan_new(l->graph, s->inputs, l->count, l->wanted, &o, &made, err));
+    s->plans[s->nplans++] = (cached){made, s->clock};
+    *out = made;
+    return GR_OK;
+}
+
+static gr_status run_lane(gr_session *s, lane *l, gr_named_tensor *outputs, gr_err *err)
+{
+    gr_plan *plan;
+    GR_TRY(find_plan(s, l, &plan, err));
+    if (gr_plan_block(plan) > l->block_size) {
+        gr_free_aligned(l->block, l->block_size);
+        l->block_size = 0;
+        if (!(l->block = gr_malloc_aligned(gr_plan_block(plan))))
+            return gr_fail(err, GR_ENOMEM, "out of memory for %zu bytes of activations", gr_plan_block(plan));
+        l->block_size = gr_plan_block(plan);
+    }
+    GR_TRY(gr_plan_run(plan, s->inputs, l->block, l->results, &s->cancel, err));
+    s->flops += gr_plan_flops(plan);
+    s->steps += gr_plan_steps(plan);
+    return give_outputs(l, outputs, err);
+}
+
+static gr_status run(gr_session *s, const gr_named_tensor *inputs, size_t nin, gr_named_tensor *outputs, size_t nout,
+                     gr_err *err)
+{
+    gr_variant variant = {0};
+    lane *plain = &s->lanes[PLAIN];
+    GR_TRY(gr_model_graph(s->model, &variant, &plain->graph, err));
+    GR_TRY(make_room(s, nin > plain->graph->ninputs ? nin : plain->graph->ninputs, nout, err));
+    GR_TRY(sort_names(s, plain->graph, inputs, nin, err));
+    if (s->fed.count) {
+        variant.overridden = s->fed;
+        GR_TRY(gr_model_graph(s->model, &variant, &plain->graph, err));
+    }
+    GR_TRY(make_room(s, plain->graph->ninputs, nout, err));
+    GR_TRY(bind_inputs(s, plain->graph, inputs, nin, err));
+    if (!names_agree(plain->graph, s->inputs)) {
+        variant.nameless = true;
+        GR_TRY(gr_model_graph(s->model, &variant, &plain->graph, err));
+    }
+    GR_TRY(bind_outputs(s, &variant, outputs, nout, err));
+    s->flops = 0;
+    s->steps = 0;
+    for (int i = 0; i < LANES; i++)
+        if (s->lanes[i].count) GR_TRY(run_lane(s, &s->lanes[i], outputs, err));
+    return GR_OK;
+}
+
+gr_status gr_session_run(gr_session *s, const gr_named_tensor *inputs, size_t input_count, gr_named_tensor *outputs,
+                         size_t output_count, gr_err *err)
+{
+    if (!s || (input_count && !inputs) || (output_count && !outputs))
+        return gr_fail(err, GR_EINVAL, "gr_session_run: session, inputs and outputs must not be NULL");
+    s->cancel = 0;
+    gr_threads_state threads = gr_threads_enter(s->options.threads);
+    gr_status status = run(s, inputs, input_count, outputs, output_count, err);
+    gr_threads_leave(threads);
+    return status;
+}
+
+void gr_session_memory(const gr_session *s, gr_memory_info *out)
+{
+    *out = (gr_memory_info){.plan_count = (size_t)s->nplans};
+    for (int i = 0; i < LANES; i++) out->arena_bytes += s->lanes[i].block_size;
+    for (int i = 0; i < s->nplans; i++) out->plan_bytes += gr_plan_bytes(s->plans[i].plan);
+    out->packed_bytes = gr_packs_bytes(gr_model_packs(s->model));
+    out->mapped_bytes = gr_model_mapped_bytes(s->model);
+}
+
+void gr_session_work(const gr_session *s, gr_work_info *out) { *out = (gr_work_info){s->flops, s->steps}; }

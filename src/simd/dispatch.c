@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which of the compiled instruction sets this CPU runs.
+ */
+#include "isa.h"
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const gr_simd *simd = &gr_simd_base;
+static const gr_tiles *tiles = &gr_tiles_base;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void choose(void)
+{
+#if defined(__x86_64__)
+    const char *most = getenv("GRAPHRUN_ISA");
+    if (most && !strcmp(most, "base")) return;
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return;
+    simd = &gr_simd_avx2;
+    tiles = &gr_tiles_avx2;
+    if (most && !strcmp(most, "avx2")) return;
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512dq") ||
+        !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl"))
+        return;
+    simd = &gr_simd_avx512;
+    tiles = &gr_tiles_avx512;
+#endif
+}
+
+const gr_simd *gr_simd_best(void)
+{
+    pthread_once(&once, choose);
+    return simd;
+}
+
+const gr_tiles *gr_tiles_best(void)
+{
+    pthread_once(&once, choose);
+    return tiles;
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Matrix products over tiles.c: packing of B, the order of blocks, threads.
+ *
+ * B is packed in panels of `width` columns over the whole of k, so that few rows of A read it as one stream. For many rows
+ * the work is cut into items of a block of rows by a group of panels; inside an item k is cut so that a piece of a panel
+ * stays in the cache while all row tiles pass over it. A is read in place.
+ */
+#include "isa.h"
+#include <omp.h>
+#include <string.h>
+
+enum {
+    K_BLOCK = 768,          /* so that a piece of a panel and ROW_BLOCK rows of A stay in the second-level cache; shorter */
+    ROW_BLOCK = 96,         /* pieces, for the first level, cost more in passes over C than they save (measured) */
+    SMALL_WORK = 64 * 1024, /* multiplications below which waking other threads costs more than they save */
+    ITEMS_PER_THREAD = 4,   /* so that a thread that is disturbed loses at most about a quarter of its share */
+};
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t quotient_up(int64_t a, int64_t b) { return a / b + (a % b != 0); }
+
+size_t gr_gemm_packed_size(int64_t k, int64_t n)
+{
+    const int64_t width = gr_tiles_best()->width;
+    size_t bytes;
+    if (k < 0 || n < 0 || n > INT64_MAX - width || __builtin_mul_overflow(quotient_up(n, width) * width, k, &bytes) ||
+        __builtin_mul_overflow(bytes, sizeof(float), &bytes) || bytes > SIZE_MAX / 2)
+        return SIZE_MAX;
+    return bytes ? bytes : sizeof(float);
+}
+
+static void pack_panel(const gr_tiles *tiles, int64_t k, int64_t n, int64_t p, const float *b, int64_t row, int64_t col,
+                       float *packed)
+{
+    const int64_t j = p * tiles->width;
+    tiles->pack(k, least(n - j, tiles->width), b + j * col, row, col, packed + j * k);
+}
+
+void gr_gemm_pack(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, float *packed)
+{
+    const gr_tiles *tiles = gr_tiles_best();
+    const int64_t panels = quotient_up(n, tiles->width);
+#pragma omp parallel for schedule(dynamic) if (panels > 1 && k * panels * tiles->width > SMALL_WORK)
+    for (int64_t p = 0; p < panels; p++) pack_panel(tiles, k, n, p, b, row, col, packed);
+}
+
+/* Row tiles of one piece of a panel group. The tile's fields that depend on k and columns are set. */
+static void rows_of_piece(const gr_gemm *g, const gr_tiles *tiles, gr_tile *t, bool wide, int64_t row, int64_t end,
+                          int64_t k0, int64_t j, const float *next)
+{
+    const int64_t count = quotient_up(end - row, tiles->rows);
+    for (int64_t i = 0; i < count; i++) {
+        /* Tiles of even height: a last one of few rows would leave the multipliers idle. */
+        const int64_t rows = quotient_up(end - row, count - i);
+        t->a = g->a + row * g->lda + k0;
+        t->c = g->c + row * g->ldc + j;
+        t->residual = g->residual ? g->residual + row * g->ldc + j : NULL;
+        t->prefetch = i == count - 1 ? next : t->b;
+        (wide ? tiles->wide : tiles->tile)[rows](t);
+        row += rows;
+    }
+}
+
+/* Rows [row, end) by panels [p, last). */
+static void item(const gr_gemm *g, const gr_tiles *tiles, int64_t row, int64_t end, int64_t p, int64_t last)
+{
+    const int64_t width = tiles->width, rows = end - row;
+    gr_tile t = {.lda = g->lda, .ldc = g->ldc, .panel = tiles->width * g->k, .alpha = g->alpha,
+                 .act = g->act};
+    const bool streams = rows <= tiles->rows; /* B is read once: no use in keeping pieces of it */
+    const int64_t pieces = streams ? 1 : quotient_up(g->k, K_BLOCK);
+    int64_t k0 = 0;
+    for (int64_t piece = 0; piece < pieces || piece == 0; piece++) {
+        const int64_t k1 = pieces > 1 ? g->k * (piece + 1) / pieces : g->k;
+        t.k = k1 - k0;
+        t.first = piece == 0;
+        t.last = k1 == g->k;
+        for (int64_t q = p, step; q < last; q += step) {
+            const int64_t j = q * width;
+            const bool wide = rows <= tiles->rows && tiles->wide[rows] && last - q >= tiles->wide_panels[rows];
+            step = wide ? tiles->wide_panels[rows] : 1;
+            t.b = g->packed + j * g->k + k0 * width;
+            t.cols = least(g->n - j, step * width);
+            t.bias = g->bias ? g->bias + j : NULL;
+            rows_of_piece(g, tiles, &t, wide, row, end, k0, j, t.b + step * t.panel);
+        }
+        k0 = k1;
+    }
+}
+
+/* Cut the product into row blocks and panel groups. */
+typedef struct cut {
+    int64_t row_blocks, groups;
+} cut;
+
+static cut cut_for(const gr_gemm *g, const gr_tiles *tiles, int threads)
+{
+    const int64_t panels = quotient_up(g->n, tiles->width);
+    cut c = {quotient_up(g->m, ROW_BLOCK), 0};
+    const int64_t wanted = (int64_t)threads * ITEMS_PER_THREAD;
+    c.groups = least(panels, quotient_up(wanted, c.row_blocks));
+    /* Panels alone do not give every thread work: lower the row blocks. */
+    if (c.groups * c.row_blocks < threads)
+        c.row_blocks = least(quotient_up(g->m, tiles->rows), quotient_up(wanted, c.groups));
+    const int64_t widest = 16; /* panels of a group: their rows of C stay in the second-level cache */
+    if (quotient_up(panels, c.groups) > widest) c.groups = quotient_up(panels, widest);
+    return c;
+}
+
+static void run_item(const gr_gemm *g, const gr_tiles *tiles, const cut *c, int64_t i)
+{
+    const int64_t panels = quotient_up(g->n, tiles->width), block = i / c->groups, group = i % c->groups;
+    item(g, tiles, g->m * block / c->row_blocks, g->m * (block + 1) / c->row_blocks, panels * group / c->groups,
+         panels * (group + 1) / c->groups);
+}
+
+void gr_gemm_run(const gr_gemm *g)
+{
+    const gr_tiles *tiles = gr_tiles_best();
+    if (g->m <= 0 || g->n <= 0) return;
+    const bool alone = (double)g->m * (double)g->n * (double)g->k < SMALL_WORK || omp_in_parallel();
+    const cut c = cut_for(g, tiles, alone ? 1 : omp_get_max_threads());
+    const int64_t items = c.row_blocks * c.groups;
+    if (alone || items == 1) {
+        for (int64_t i = 0; i < items; i++) run_item(g, tiles, &c, i);
+        return;
+    }
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < items; i++) run_item(g, tiles, &c, i);
+}
+
+/* ---- small products ---- */
+
+size_t gr_gemm_small_scratch(int64_t n, int64_t k) { return gr_gemm_packed_size(k, n); }
+
+void gr_gemm_small_pack(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, void *packed)
+{
+    const gr_tiles *tiles = gr_tiles_best();
+    for (int64_t p = 0; p * tiles->width < n; p++) pack_panel(tiles, k, n, p, b, row, col, packed);
+}
+
+void gr_gemm_small_packed(int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t a_row,
+                          const void *packed, float *c, int64_t c_row)
+{
+    const gr_tiles *tiles = gr_tiles_best();
+    const gr_gemm g = {.m = m, .n = n, .k = k, .a = a, .lda = a_row, .packed = packed, .alpha = alpha, .c = c, .ldc = c_row};
+    if (m <= 0 || n <= 0) return;
+    const int64_t panels = quotient_up(n, tiles->width);
+    for (int64_t row = 0; row < m; row += ROW_BLOCK) item(&g, tiles, row, least(row + ROW_BLOCK, m), 0, panels);
+}
+
+/* ---- batches ---- */
+
+enum { BATCH_ROWS = 64 }; /* rows of A that are copied at a time if its columns are not contiguous */
+
+typedef struct needs {
+    int64_t items;       /* of the batch */
+    bool spread;         /* over threads by item */
+    bool copy;           /* rows of A must be made contiguous */
+    size_t packed, rows; /* bytes, per thread if spread */
+} needs;
+
+static bool batch_needs(const gr_gemm_batch *g, int threads, needs *out)
+{
+    *out = (needs){.items = 1, .copy = g->a_col != 1 && g->k > 1};
+    for (int i = 0; i < g->nbatch; i++) out->items *= g->batch[i];
+    out->spread = out->items >= threads;
+    out->packed = gr_gemm_packed_size(g->k, g->n);
+    if (out->packed == SIZE_MAX) return false;
+    out->packed = (out->packed + 63) / 64 * 64;
+    if (!out->copy) return true;
+    const int64_t rows = out->spread ? least(g->m, BATCH_ROWS) : g->m;
+    if (__builtin_mul_overflow(rows, g->k, &out->rows) || out->rows > SIZE_MAX / 16) return false;
+    out->rows = (out->rows * sizeof(float) + 63) / 64 * 64;
+    return true;
+}
+
+bool gr_gemm_batch_scratch(const gr_gemm_batch *g, int threads, size_t *bytes)
+{
+    /* For both ways, as the run may get another number of threads. */
+    needs one, all;
+    if (!batch_needs(g, 0, &all) || !batch_needs(g, INT32_MAX, &one)) return false;
+    const size_t teams = (size_t)least(threads > 0 ? threads : 1, all.items > 0 ? all.items : 1);
+    size_t spread;
+    if (__builtin_mul_overflow(teams, all.packed + all.rows, &spread)) return false;
+    const size_t whole = one.packed + one.rows;
+    *bytes = spread > whole ? spread : whole;
+    return true;
+}
+
+/* Where item i of the batch lies in an operand. */
+static int64_t offset(const gr_gemm_batch *g, const int64_t *strides, int64_t i)
+{
+    int64_t at = 0;
+    for (int d = g->nbatch - 1; d >= 0; d--) {
+        at += i % g->batch[d] * strides[d];
+        i /= g->batch[d];
+    }
+    return at;
+}
+
+static void copy_rows(const gr_gemm_batch *g, const float *a, int64_t rows, float *to)
+{
+    for (int64_t k = 0; k < g->k; k++)
+        for (int64_t r = 0; r < rows; r++) to[r * g->k + k] = a[r * g->a_row + k * g->a_col];
+}
+
+/* One item in one thread; B is packed already. */
+static void batch_item(const gr_gemm_batch *g, const needs *n, int64_t i, const void *packed, float *rows)
+{
+    const float *a = g->a + offset(g, g->a_batch, i);
+    float *c = g->c + offset(g, g->c_batch, i);
+    if (!n->copy) {
+        gr_gemm_small_packed(g->m, g->n, g->k, g->alpha, a, g->a_row, packed, c, g->c_row);
+        return;
+    }
+    for (int64_t r = 0; r < g->m; r += BATCH_ROWS) {
+        const int64_t count = least(BATCH_ROWS, g->m - r);
+        copy_rows(g, a + r * g->a_row, count, rows);
+        gr_gemm_small_packed(count, g->n, g->k, g->alpha, rows, g->k, packed, c + r * g->c_row, g->c_row);
+    }
+}
+
+static void run_spread(const gr_gemm_batch *g, const needs *n, int threads)
+{
+    const bool small = (double)n->items * (double)g->m * (double)g->n * (double)g->k < SMALL_WORK;
+#pragma omp parallel num_threads(threads) if (!small && threads > 1)
+    {
+        char *own = (char *)g->scratch + (size_t)omp_get_thread_num() * (n->packed + n->rows);
+        const float *packed_from = NULL; /* the B that stands in scratch: a repeated one is packed once */
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < n->items; i++) {
+            const float *b = g->b + offset(g, g->b_batch, i);
+            if (b != packed_from) gr_gemm_small_pack(g->k, g->n, b, g->b_row, g->b_col, own);
+            packed_from = b;
+            batch_item(g, n, i, own, (float *)(own + n->packed));
+        }
+    }
+}
+
+void gr_gemm_batch_run(const gr_gemm_batch *g)
+{
+    const int threads = omp_in_parallel() ? 1 : omp_get_max_threads();
+    needs n;
+    if (!batch_needs(g, threads, &n) || n.items == 0 || g->m <= 0 || g->n <= 0) return;
+    if (n.spread) {
+        run_spread(g, &n, threads);
+        return;
+    }
+    const float *packed_from = NULL;
+    float *rows = (float *)((char *)g->scratch + n.packed);
+    for (int64_t i = 0; i < n.items; i++) {
+        const float *a = g->a + offset(g, g->a_batch, i), *b = g->b + offset(g, g->b_batch, i);
+        if (b != packed_from) gr_gemm_pack(g->k, g->n, b, g->b_row, g->b_col, g->scratch);
+        packed_from = b;
+        if (n.copy) {
+#pragma omp parallel for schedule(static) if (g->m * g->k > SMALL_WORK)
+            for (int64_t r = 0; r < g->m; r += BATCH_ROWS)
+                copy_rows(g, a + r * g->a_row, least(BATCH_ROWS, g->m - r), rows + r * g->k);
+        }
+        gr_gemm_run(&(gr_gemm){.m = g->m, .n = g->n, .k = g->k, .a = n.copy ? rows : a, .lda = n.copy ? g->k : g->a_row,
+                               .packed = g->scratch, .alpha = g->alpha, .c = g->c + offset(g, g->c_batch, i),
+                               .ldc = g->c_row});
+    }
+}

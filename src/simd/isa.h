@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What kernels.c and tiles.c export for each instruction set they are compiled for, and how it is chosen. Internal to
+ * this folder.
+ */
+#ifndef GR_ISA_H
+#define GR_ISA_H
+
+#include "simd.h"
+
+/* One tile of a product, by one call: C[rows][cols] (+)= A[rows][k] x B[k][cols], then the epilogue if `last`. B is in
+ * panels of `width` columns, each [depth][width] with k rows of it used here. */
+typedef struct gr_tile {
+    int64_t k;
+    const float *a;
+    int64_t lda;
+    const float *b;
+    int64_t panel;         /* floats from one panel to the next */
+    const float *prefetch; /* what will be read next, as long as k rows of a panel; any address */
+    float *c;
+    int64_t ldc;
+    int64_t cols;          /* valid columns, from 1 to the tile's width */
+    bool first, last;      /* of the blocks of k: start from zero, else from C; apply the epilogue */
+    float alpha;
+    const float *bias, *residual; /* at the tile's first column and row; may be NULL */
+    enum gr_gemm_act act;
+} gr_tile;
+
+enum { GR_TILE_ROWS_MAX = 16 };
+
+typedef struct gr_tiles {
+    int width;                       /* columns of a panel */
+    int rows;                        /* greatest number of rows of a tile */
+    void (*tile[GR_TILE_ROWS_MAX + 1])(const gr_tile *t); /* by rows; one panel */
+    void (*wide[GR_TILE_ROWS_MAX + 1])(const gr_tile *t); /* several panels at once, NULL where that has no use */
+    int wide_panels[GR_TILE_ROWS_MAX + 1];
+    /* One panel of B: `cols` columns of k rows, the rest of its width filled with zeros. */
+    void (*pack)(int64_t k, int64_t cols, const float *b, int64_t row, int64_t col, float *panel);
+} gr_tiles;
+
+const gr_tiles *gr_tiles_best(void);
+
+extern const gr_simd gr_simd_base;
+extern const gr_tiles gr_tiles_base;
+#if defined(__x86_64__)
+extern const gr_simd gr_simd_avx2, gr_simd_avx512;
+extern const gr_tiles gr_tiles_avx2, gr_tiles_avx512;
+#endif
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Own vector kernels for float32: one portable source, src/simd/kernels.c, compiled once per instruction set and chosen
+ * at run time. Everything works on contiguous rows at any alignment; x and y may be the same memory. Results of an
+ * element do not depend on its place in a row of the same length, nor on threads.
+ */
+#ifndef GR_SIMD_H
+#define GR_SIMD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum gr_simd_unary { /* y[i] = f(x[i]); error bounds in ulp are stated in kernels.c and tested */
+    GR_V_EXP, GR_V_LOG, GR_V_ERF, GR_V_TANH, GR_V_SIGMOID, GR_V_GELU_ERF, GR_V_GELU_TANH, GR_V_QUICK_GELU, GR_V_SILU,
+    GR_V_RELU, GR_V_SQRT, GR_V_NEG, GR_V_ABS, GR_V_RECIPROCAL, GR_V_UNARY_COUNT
+};
+enum gr_simd_binary { GR_V_ADD, GR_V_SUB, GR_V_MUL, GR_V_DIV, GR_V_MIN, GR_V_MAX, GR_V_BINARY_COUNT };
+
+typedef struct gr_simd {
+    const char *name; /* "avx512", "avx2", "base" */
+    void (*unary[GR_V_UNARY_COUNT])(size_t n, const float *x, float *y);
+    void (*binary[GR_V_BINARY_COUNT])(size_t n, const float *a, const float *b, float *y);
+    void (*binary_scalar[GR_V_BINARY_COUNT])(size_t n, const float *a, float b, float *y); /* a op b */
+    void (*scalar_binary[GR_V_BINARY_COUNT])(size_t n, float a, const float *b, float *y);
+    /* y = softmax(x * scale + mask); mask may be NULL. Rows that are all -inf give NaN, as the formula does. */
+    void (*softmax)(size_t n, const float *x, float scale, const float *mask, float *y);
+    /* s = x + residual (residual may be NULL; s is also stored to sum if that is not NULL),
+     * y = (s - mean(s)) / sqrt(var(s) + eps) * gamma + beta; two-pass variance; gamma and beta may be NULL. */
+    void (*layernorm)(size_t n, const float *x, const float *residual, const float *gamma, const float *beta, float eps,
+                      float *sum, float *y);
+    float (*dot)(size_t n, const float *a, const float *b);
+    float (*sum)(size_t n, const float *x);
+    float (*max)(size_t n, const float *x);
+} gr_simd;
+
+/* The best for this CPU; GRAPHRUN_ISA=base|avx2|avx512 in the environment lowers it. Never NULL. */
+const gr_simd *gr_simd_best(void);
+
+/* ---- Matrix product with a packed right-hand side: C = act(alpha * A x B + bias) + residual ----
+ * For CPUs where oneDNN repacks B in every call. B is packed once into column panels. The sum over k of every element of
+ * C runs in the same order whatever m, threads and position are, so a row has the same bits in any batch. */
+enum gr_gemm_act { GR_ACT_NONE, GR_ACT_GELU_ERF, GR_ACT_GELU_TANH, GR_ACT_RELU, GR_ACT_TANH, GR_ACT_SIGMOID, GR_ACT_SILU };
+
+size_t gr_gemm_packed_size(int64_t k, int64_t n); /* bytes; depends on the instruction set in use */
+/* B[k][n] is at b[k * row + n * col] (strides in elements; any byte alignment). Runs in parallel over panels. */
+void gr_gemm_pack(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, float *packed);
+
+typedef struct gr_gemm {
+    int64_t m, n, k;
+    const float *a;
+    int64_t lda;          /* row stride of A in elements; columns are contiguous */
+    const float *packed;  /* from gr_gemm_pack */
+    float alpha;
+    const float *bias;     /* [n] or NULL */
+    const float *residual; /* [m][n] with row stride ldc, or NULL; added after the activation */
+    enum gr_gemm_act act;
+    float *c;
+    int64_t ldc;
+} gr_gemm;
+/* Over the whole of C, with the current OpenMP team. */
+void gr_gemm_run(const gr_gemm *g);
+
+/* A product of operands with any strides, B not constant, over a batch: for every index of the batch dims,
+ * C = alpha * A x B. B is packed into scratch in each run; a batch of at least as many items as threads is spread over the
+ * threads by item, else each item by itself is. */
+typedef struct gr_gemm_batch {
+    int64_t m, n, k;
+    int nbatch;             /* number of batch dims, <= 14 */
+    const int64_t *batch;   /* sizes of the batch dims */
+    const float *a, *b;
+    float *c;
+    const int64_t *a_batch, *b_batch, *c_batch; /* strides of the batch dims, in elements as all strides; 0: repeats */
+    int64_t a_row, a_col, b_row, b_col, c_row;  /* columns of C are contiguous */
+    float alpha;
+    void *scratch;          /* gr_gemm_batch_scratch bytes, 64-byte aligned */
+} gr_gemm_batch;
+/* Bytes of scratch for the sizes and strides in g and at most that many threads; false if they do not fit a size_t. */
+bool gr_gemm_batch_scratch(const gr_gemm_batch *g, int threads, size_t *bytes);
+void gr_gemm_batch_run(const gr_gemm_batch *g);
+
+/* One small product in the calling thread, for use inside a parallel region: pack B once into memory of
+ * gr_gemm_small_scratch bytes (64-byte aligned; SIZE_MAX if too large), multiply any number of row blocks with it. Rows
+ * of A have contiguous columns, so do rows of C. B[k][n] is at b[k * row + n * col]. */
+size_t gr_gemm_small_scratch(int64_t n, int64_t k);
+void gr_gemm_small_pack(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, void *packed);
+void gr_gemm_small_packed(int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t a_row,
+                          const void *packed, float *c, int64_t c_row);
+
+#endif

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The inner part of matrix products, compiled once per instruction set. A panel of B is two vectors wide; a tile keeps
+ * up to `ROWS` rows of C for one panel in registers, or few rows for several panels so that there are always enough
+ * independent sums to fill the multipliers' latency. Each element of C is one chain of fused multiplications and
+ * additions in the order of k, whatever tile it belongs to.
+ */
+#include "isa.h"
+#include "vec.h"
+
+#if GR_LANES == 16
+#define ROWS 12
+#elif GR_LANES == 8
+#define ROWS 6
+#elif defined(__aarch64__)
+#define ROWS 8
+#else
+#define ROWS 4
+#endif
+enum { VECTORS = 2, WIDTH = VECTORS * GR_LANES, WIDEST = 4 * WIDTH };
+
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 32")
+#endif
+
+VINLINE vf activated(vf v, enum gr_gemm_act act)
+{
+    switch (act) {
+    case GR_ACT_GELU_ERF: return vgelu_erf(v);
+    case GR_ACT_GELU_TANH: return vgelu_tanh(v);
+    case GR_ACT_RELU: return vrelu(v);
+    case GR_ACT_TANH: return vtanh(v);
+    case GR_ACT_SIGMOID: return vsigmoid(v);
+    case GR_ACT_SILU: return vsilu(v);
+    case GR_ACT_NONE: break;
+    }
+    return v;
+}
+
+/* Rows of finished sums to C through the epilogue. */
+VINLINE void finish_rows(const gr_tile *t, int rows, const float *sums, int64_t stride, enum gr_gemm_act act)
+{
+    const vf alpha = vset(t->alpha);
+    for (int r = 0; r < rows; r++) {
+        const float *s = sums + r * stride, *residual = t->residual ? t->residual + r * t->ldc : NULL;
+        float *c = t->c + r * t->ldc;
+        int64_t j = 0;
+        for (; j + GR_LANES <= t->cols; j += GR_LANES) {
+            vf v = vload(s + j) * alpha;
+            if (t->bias) v += vload(t->bias + j);
+            v = activated(v, act);
+            if (residual) v += vload(residual + j);
+            vstore(c + j, v);
+        }
+        if (j < t->cols) {
+            const size_t rest = (size_t)(t->cols - j);
+            vf v = vload(s + j) * alpha;
+            if (t->bias) v += vload_part(t->bias + j, rest);
+            v = activated(v, act);
+            if (residual) v += vload_part(residual + j, rest);
+            vstore_part(c + j, v, rest);
+        }
+    }
+}
+
+static __attribute__((noinline)) void finish(const gr_tile *t, int rows, const float *sums, int64_t stride)
+{
+    switch (t->act) {
+    case GR_ACT_NONE: finish_rows(t, rows, sums, stride, GR_ACT_NONE); break;
+    case GR_ACT_GELU_ERF: finish_rows(t, rows, sums, stride, GR_ACT_GELU_ERF); break;
+    case GR_ACT_GELU_TANH: finish_rows(t, rows, sums, stride, GR_ACT_GELU_TANH); break;
+    case GR_ACT_RELU: finish_rows(t, rows, sums, stride, GR_ACT_RELU); break;
+    case GR_ACT_TANH: finish_rows(t, rows, sums, stride, GR_ACT_TANH); break;
+    case GR_ACT_SIGMOID: finish_rows(t, rows, sums, stride, GR_ACT_SIGMOID); break;
+    case GR_ACT_SILU: finish_rows(t, rows, sums, stride, GR_ACT_SILU); break;
+    }
+}
+
+/* Sums that a former block of k left in C, or back to it. */
+static __attribute__((noinline)) void copy_rows(int rows, int64_t cols, const float *from, int64_t from_stride,
+                                                float *to, int64_t to_stride)
+{
+    for (int r = 0; r < rows; r++) memcpy(to + r * to_stride, from + r * from_stride, (size_t)cols * sizeof(float));
+}
+
+VINLINE void tile(const gr_tile *t, const int rows, const int panels)
+{
+    _Alignas(64) float sums[GR_TILE_ROWS_MAX * WIDEST];
+    const int stride = panels * WIDTH;
+    vf acc[ROWS][4 * VECTORS]; /* constant sizes, or the compiler would not keep it in registers */
+    if (t->first) {
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            UNROLL
+            for (int v = 0; v < panels * VECTORS; v++) acc[r][v] = vset(0);
+        }
+    } else {
+        copy_rows(rows, t->cols, t->c, t->ldc, sums, stride);
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            UNROLL
+            for (int v = 0; v < panels * VECTORS; v++) acc[r][v] = vload(sums + r * stride + v * GR_LANES);
+        }
+    }
+    const float *b = t->b, *ahead = t->prefetch, *a[(ROWS + 2) / 3]; /* one pointer for three rows of A */
+    const int64_t lda = t->lda, panel = t->panel;
+    UNROLL
+    for (int r = 0; r < rows; r += 3) a[r / 3] = t->a + r * lda;
+    for (int64_t k = t->k; k > 0; k--) {
+        __builtin_prefetch(ahead);
+        if (WIDTH > 16) __builtin_prefetch(ahead + 16);
+        vf bv[4 * VECTORS];
+        UNROLL
+        for (int v = 0; v < panels * VECTORS; v++) bv[v] = vload(b + v / VECTORS * panel + v % VECTORS * GR_LANES);
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            const vf av = vset(a[r / 3][r % 3 * lda]);
+            UNROLL
+            for (int v = 0; v < panels * VECTORS; v++) acc[r][v] = vfma(av, bv[v], acc[r][v]);
+        }
+        UNROLL
+        for (int r = 0; r < rows; r += 3) a[r / 3]++;
+        b += WIDTH;
+        ahead += WIDTH;
+    }
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        UNROLL
+        for (int v = 0; v < panels * VECTORS; v++) vstore(sums + r * stride + v * GR_LANES, acc[r][v]);
+    }
+    if (t->last)
+        finish(t, rows, sums, stride);
+    else
+        copy_rows(rows, t->cols, sums, stride, t->c, t->ldc);
+}
+
+#define TILE(rows)                                                                                                     \
+    static void tile_##rows(const gr_tile *t) { tile(t, rows, 1); }
+TILE(1)
+TILE(2)
+TILE(3)
+TILE(4)
+#if ROWS >= 6
+TILE(5)
+TILE(6)
+#endif
+#if ROWS >= 8
+TILE(7)
+TILE(8)
+#endif
+#if ROWS >= 12
+TILE(9)
+TILE(10)
+TILE(11)
+TILE(12)
+#endif
+static void wide_1(const gr_tile *t) { tile(t, 1, 4); }
+static void wide_2(const gr_tile *t) { tile(t, 2, 2); }
+
+static void pack(int64_t k, int64_t cols, const float *b, int64_t row, int64_t col, float *panel)
+{
+    if (cols < WIDTH) memset(panel, 0, (size_t)k * WIDTH * sizeof(float));
+    if (col == 1) {
+        for (int64_t i = 0; i < k; i++) memcpy(panel + i * WIDTH, b + i * row, (size_t)cols * sizeof(float));
+        return;
+    }
+    /* A few k at a time: what is read of each column is then a cache line, and what is written stays in the cache. */
+    enum { STEP = 16 };
+    for (int64_t i = 0; i < k; i += STEP) {
+        const int64_t end = i + STEP < k ? i + STEP : k;
+        for (int64_t j = 0; j < cols; j++)
+            for (int64_t l = i; l < end; l++) memcpy(panel + l * WIDTH + j, b + l * row + j * col, sizeof(float));
+    }
+}
+
+const gr_tiles GR_ISA_SYMBOL(gr_tiles) = {
+    .width = WIDTH,
+    .rows = ROWS,
+    .tile = {NULL, tile_1, tile_2, tile_3, tile_4,
+#if ROWS >= 6
+             tile_5, tile_6,
+#endif
+#if ROWS >= 8
+             tile_7, tile_8,
+#endif
+#if ROWS >= 12
+             tile_9, tile_10, tile_11, tile_12,
+#endif
+    },
+    .wide = {NULL, wide_1, wide_2},
+    .wide_panels = {0, 4, 2},
+    .pack = pack,
+};

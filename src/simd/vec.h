@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Vectors of floats as wide as the instruction set that a file is compiled for, and the transcendental functions on
+ * them. Written with the compiler's vector types, so that one source serves SSE2, AVX2, AVX-512 and NEON; intrinsics only
+ * where the compiler cannot be trusted to find the instruction. Coefficients are own minimax fits.
+ */
+#ifndef GR_VEC_H
+#define GR_VEC_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#ifndef GR_LANES
+#if defined(__AVX512F__)
+#define GR_LANES 16
+#elif defined(__AVX2__)
+#define GR_LANES 8
+#else
+#define GR_LANES 4
+#endif
+#endif
+
+/* A file that includes this is compiled once per instruction set: its one exported symbol gets the set's name. */
+#ifndef GR_ISA
+#define GR_ISA base
+#endif
+#define GR_ISA_PASTE_(a, b) a##_##b
+#define GR_ISA_PASTE(a, b)  GR_ISA_PASTE_(a, b)
+#define GR_ISA_SYMBOL(name) GR_ISA_PASTE(name, GR_ISA)
+#define GR_ISA_TEXT_(x)     #x
+#define GR_ISA_TEXT(x)      GR_ISA_TEXT_(x)
+
+typedef float vf __attribute__((vector_size(GR_LANES * 4)));
+typedef int32_t vi __attribute__((vector_size(GR_LANES * 4)));
+typedef uint32_t vu __attribute__((vector_size(GR_LANES * 4)));
+typedef float vf_any __attribute__((vector_size(GR_LANES * 4), aligned(1), may_alias));
+typedef int32_t vi_any __attribute__((vector_size(GR_LANES * 4), aligned(1), may_alias));
+
+#define VINLINE static inline __attribute__((always_inline, unused))
+
+VINLINE vf vset(float x) { return x - (vf){0}; }
+VINLINE vf vload(const float *p) { return *(const vf_any *)p; }
+VINLINE void vstore(float *p, vf v) { *(vf_any *)p = v; }
+
+/* r < GR_LANES elements; the other lanes are 0 on load and untouched in memory on store. */
+VINLINE vf vload_part(const float *p, size_t r)
+{
+#if GR_LANES == 16 && defined(__AVX512F__)
+    return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << r) - 1), p);
+#elif GR_LANES == 8 && defined(__AVX2__)
+    static const int32_t mask[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    return (vf)_mm256_maskload_ps(p, _mm256_loadu_si256((const __m256i *)(mask + 8 - r)));
+#else
+    float t[GR_LANES] = {0};
+    for (size_t i = 0; i < r; i++) t[i] = p[i];
+    return vload(t);
+#endif
+}
+
+VINLINE void vstore_part(float *p, vf v, size_t r)
+{
+#if GR_LANES == 16 && defined(__AVX512F__)
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << r) - 1), (__m512)v);
+#elif GR_LANES == 8 && defined(__AVX2__)
+    static const int32_t mask[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    _mm256_maskstore_ps(p, _mm256_loadu_si256((const __m256i *)(mask + 8 - r)), (__m256)v);
+#else
+    for (size_t i = 0; i < r; i++) p[i] = v[i];
+#endif
+}
+
+/* All bits set in the lanes below r. */
+VINLINE vi vlanes_below(size_t r)
+{
+    static const int32_t mask[2 * GR_LANES] = {
+        -1, -1, -1, -1,
+#if GR_LANES >= 8
+        -1, -1, -1, -1,
+#endif
+#if GR_LANES >= 16
+        -1, -1, -1, -1, -1, -1, -1, -1,
+#endif
+    };
+    return *(const vi_any *)(mask + GR_LANES - r);
+}
+
+/* a * b + c, in one rounding where the instruction set can. */
+VINLINE vf vfma(vf a, vf b, vf c)
+{
+#if GR_LANES == 16 && defined(__AVX512F__)
+    return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif GR_LANES == 8 && defined(__FMA__)
+    return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+    return a * b + c;
+#endif
+}
+
+VINLINE vf vselect(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
+VINLINE vf vabs(vf x) { return (vf)((vi)x & 0x7FFFFFFF); }
+VINLINE vf vcopysign(vf x, vf sign) { return (vf)(((vi)x & 0x7FFFFFFF) | ((vi)sign & INT32_MIN)); }
+/* The bound if x is beyond it; NaN stays NaN. */
+VINLINE vf vat_most(vf x, float bound) { return vselect(x > vset(bound), vset(bound), x); }
+VINLINE vf vat_least(vf x, float bound) { return vselect(x < vset(bound), vset(bound), x); }
+/* Either is NaN: NaN. */
+VINLINE vf vmax(vf a, vf b) { return vselect((a > b) | (a != a), a, b); }
+VINLINE vf vmin(vf a, vf b) { return vselect((a < b) | (a != a), a, b); }
+
+VINLINE float vsum(vf v)
+{
+    float t[GR_LANES];
+    vstore(t, v);
+    for (int w = GR_LANES / 2; w; w /= 2)
+        for (int i = 0; i < w; i++) t[i] += t[i + w];
+    return t[0];
+}
+
+VINLINE float vgreatest(vf v)
+{
+    float t[GR_LANES];
+    vstore(t, v);
+    for (int w = GR_LANES / 2; w; w /= 2)
+        for (int i = 0; i < w; i++)
+            if (!(t[i] > t[i + w]) && t[i] == t[i]) t[i] = t[i + w];
+    return t[0];
+}
+
+/* c[0] + c[1] x + ... by Horner's rule. */
+VINLINE vf vpoly(vf x, int n, const float *c)
+{
+    vf p = vset(c[n - 1]);
+    for (int i = n - 2; i >= 0; i--) p = vfma(p, x, vset(c[i]));
+    return p;
+}
+#define VPOLY(x, ...) vpoly((x), (int)(sizeof((float[]){__VA_ARGS__}) / sizeof(float)), (const float[]){__VA_ARGS__})
+
+/* exp(x) = 2^n exp(r), n the integer nearest to x / ln 2. Gives exp(r), |r| <= ln 2 / 2, and n, for |x| < 2^21. */
+VINLINE vf vexp_reduced(vf x, vi *n)
+{
+    const vf magic = vset(0x1.8p23f); /* adding it rounds to an integer that stands in the low bits */
+    vf t = vfma(x, vset(0x1.715476p0f), magic);
+    *n = (vi)t - (vi)magic;
+    t -= magic;
+    vf r = vfma(t, vset(-0x1.63p-1f), x); /* ln 2 in two pieces, the first of so few bits that t times it is exact */
+    r = vfma(t, vset(0x1.bd0106p-13f), r);
+    vf p = VPOLY(r, 0.49999994f, 0.166665211f, 0.041668389f, 0.00836874451f, 0.00138145394f);
+    return vfma(r * r, p, r) + 1.0f;
+}
+
+/* 2 ulp over all of the range, infinity and subnormals included. */
+VINLINE vf vexp(vf x)
+{
+    vi n;
+    vf p = vexp_reduced(vat_least(vat_most(x, 89.0f), -105.0f), &n);
+    vi half = n >> 1; /* twice half of the exponent: 2^n alone may not be a float */
+    return p * (vf)((half + 127) << 23) * (vf)((n - half + 127) << 23);
+}
+
+/* exp(x) for x <= 0; 0 where the result would be below the least normal number. */
+VINLINE vf vexp_negative(vf x)
+{
+    vi n;
+    vf p = vexp_reduced(vat_least(x, -88.0f), &n);
+    vf y = (vf)((vi)p + (n << 23));
+    y = vselect(x < vset(-87.0f), vset(0), y);
+    return vselect(x != x, x, y);
+}
+
+/* 2 ulp. log 0 = -inf, log of a negative number is NaN. */
+VINLINE vf vlog(vf x)
+{
+    vi tiny = x < vset(0x1p-126f);
+    vf y = vselect(tiny, x * 0x1p25f, x);
+    vi bits = (vi)((vu)y - 0x3F3504F3u); /* bits of sqrt 1/2: the mantissa comes to lie in [sqrt 1/2, sqrt 2) */
+    vi e = bits >> 23;
+    vf f = (vf)((bits & 0x7FFFFF) + 0x3F3504F3) - 1.0f;
+    vf n = __builtin_convertvector(e - (tiny & 25), vf);
+    vf p = VPOLY(f, 0.333340406f, -0.250007719f, 0.19957082f, -0.165947184f, 0.150029555f, -0.141471788f, 0.0826197714f);
+    vf s = f * f;
+    vf low = vfma(n, vset(-0x1.bd0106p-13f), s * f * p);
+    low = vfma(s, vset(-0.5f), low);
+    vf r = vfma(n, vset(0x1.63p-1f), f + low);
+    r = vselect((x > vset(0)) & (x < vset(__builtin_inff())), r, x); /* infinity and NaN give themselves */
+    r = vselect(x == vset(0), vset(-__builtin_inff()), r);
+    return vselect(x < vset(0), vset(__builtin_nanf("")), r);
+}
+
+/* 3 ulp: below 0.625 an odd polynomial, else 1 - 2 / (exp 2|x| + 1). */
+VINLINE vf vtanh(vf x)
+{
+    vf t = vabs(x), s = x * x;
+    vf p = VPOLY(s, -0.333333313f, 0.133330554f, -0.0538829342f, 0.0211081002f, -0.00621563615f);
+    vi n;
+    vf e = vexp_reduced(vat_most(t, 10.0f) * 2.0f, &n);
+    e = (vf)((vi)e + (n << 23));
+    vf big = vcopysign(1.0f - 2.0f / (e + 1.0f), x);
+    vf r = vselect(t < vset(0.625f), vfma(x * s, p, x), big);
+    return vselect(x != x, x, r);
+}
+
+/* Absolute error 1.2e-7: below 1 an odd polynomial, else 1 - erfc, the logarithm of erfc being a polynomial. */
+VINLINE vf verf(vf x)
+{
+    vf t = vat_most(vabs(x), 4.0f), s = x * x;
+    vf small = x * VPOLY(s, 1.12837911f, -0.37612325f, 0.112801805f, -0.0267113131f, 0.00491755363f, -0.000563143112f);
+    vf l = VPOLY(t, -0.000227064578f, -1.12784231f, -0.636239231f, -0.105589285f, 0.0236651953f, -0.00371432933f,
+                 0.000357215351f, -1.56624519e-05f);
+    vf r = vselect(t < vset(1.0f), small, vcopysign(1.0f - vexp_negative(l), x));
+    return vselect(x != x, x, r);
+}
+
+/* x Phi(x) = max(x, 0) - |x| Phi(-|x|); the logarithm of Phi(-t) is a polynomial. Absolute error 1.2e-7 + 1 ulp. */
+VINLINE vf vgelu_erf(vf x)
+{
+    vf t = vat_most(vabs(x), 9.0f);
+    vf l = VPOLY(t, -0.693146646f, -0.797902763f, -0.31818372f, -0.0366958715f, 0.00530824531f, -0.000393773109f,
+                 -1.03164502e-05f, 3.11094982e-06f);
+    vi n;
+    vf q = vexp_reduced(l, &n);
+    q = (vf)((vi)q + (n << 23));
+    vf tail = vselect(t < vset(9.0f), t * q, vset(0));
+    vf r = vselect(x > vset(0), x, vset(0)) - tail;
+    return vselect(x != x, x, r);
+}
+
+VINLINE vf vsigmoid(vf x)
+{
+    vf e = vexp(-vabs(x)); /* never infinite, so that small results stay exact to the last */
+    return vselect(x < vset(0), e, vset(1)) / (1.0f + e);
+}
+VINLINE vf vsilu(vf x) { return x / (1.0f + vexp(-x)); }
+VINLINE vf vquick_gelu(vf x) { return x / (1.0f + vexp(-1.702f * x)); }
+/* x (1 + tanh u) / 2 = x / (1 + exp -2u), u = sqrt(2/pi) (x + 0.044715 x^3). */
+VINLINE vf vgelu_tanh(vf x)
+{
+    vf u = vfma(x * x, vset(0.0356774081f), vset(0.797884561f));
+    return x / (1.0f + vexp(-2.0f * x * u));
+}
+VINLINE vf vrelu(vf x) { return vselect(x < vset(0), vset(0), x); }
+
+VINLINE vf vsqrt(vf x)
+{
+#if GR_LANES == 16 && defined(__AVX512F__)
+    return (vf)_mm512_sqrt_ps((__m512)x);
+#elif GR_LANES == 8 && defined(__AVX2__)
+    return (vf)_mm256_sqrt_ps((__m256)x);
+#else
+    vf r = x;
+    for (int i = 0; i < GR_LANES; i++) r[i] = __builtin_sqrtf(x[i]);
+    return r;
+#endif
+}
+
+#endif

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+char *engine_model_path(const char *path)
+{
+    return cli_is_folder(path) ? cli_join(path, "model.onnx") : cli_strdup(path);
+}
+
+bool engine_load(engine *e, const char *path, gr_err *err)
+{
+    gr_model_options options = {.struct_size = sizeof options, .no_passes = e->no_passes};
+    double start = cli_now();
+    e->path = engine_model_path(path);
+    e->model = NULL, e->session = NULL;
+    if (gr_model_load(e->path, &options, &e->model, err) != GR_OK) {
+        e->model = NULL;
+        return false;
+    }
+    e->load_seconds = cli_now() - start;
+    return true;
+}
+
+static void log_line(void *user, gr_log_level level, const char *line)
+{
+    (void)user, (void)level;
+    fprintf(stderr, "%s\n", line);
+}
+
+bool engine_open(engine *e, const char *path, gr_err *err)
+{
+    if (!engine_load(e, path, err)) return false;
+    gr_session_options options = {.struct_size = sizeof options,
+                                  .threads = (int)(e->threads > 4096 ? 4096 : e->threads),
+                                  .max_memory = e->max_memory,
+                                  .log = e->verbose ? log_line : NULL};
+    if (gr_session_create(e->model, &options, &e->session, err) == GR_OK) return true;
+    e->session = NULL;
+    engine_close(e);
+    return false;
+}
+
+void engine_close(engine *e)
+{
+    gr_session_free(e->session);
+    gr_model_free(e->model);
+    free(e->path);
+    e->path = NULL, e->model = NULL, e->session = NULL;
+}
+
+_Noreturn void engine_die(const engine *e, const gr_err *err)
+{
+    if (engine_interrupted() && err->status == GR_ECANCELLED) exit(CLI_EXIT_INTERRUPT);
+    if (!e->path || strstr(err->text, cli_show(e->path))) cli_die(CLI_EXIT_FAILURE, "%s", err->text);
+    cli_die(CLI_EXIT_FAILURE, "%s: %s", cli_show(e->path), err->text);
+}
+
+static volatile sig_atomic_t interrupted;
+static gr_session *volatile running;
+
+static void on_interrupt(int number)
+{
+    (void)number;
+    interrupted = 1;
+    if (running) gr_session_cancel(running);
+}
+
+void engine_catch_interrupt(engine *e)
+{
+    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
+    sigemptyset(&action.sa_mask);
+    running = e->session;
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+bool engine_interrupted(void) { return interrupted; }
+
+void engine_check_interrupt(void)
+{
+    if (interrupted) exit(CLI_EXIT_INTERRUPT);
+}
+
+void progress_start(progress *p, size_t total, const char *unit)
+{
+    *p = (progress){!cli_quiet && total > 1 && isatty(STDERR_FILENO), unit, cli_now(), 0, total};
+}
+
+void progress_step(progress *p, size_t done, int64_t tokens)
+{
+    enum { WIDTH = 30, PER_SECOND = 10 };
+    static const char marks[] = "##############################..............................";
+    double now = cli_now();
+    if (!p->on || (done < p->total && now - p->last < 1.0 / PER_SECOND)) return;
+    p->last = now;
+    size_t filled = WIDTH * done / p->total;
+    double seconds = now - p->start;
+    fprintf(stderr, "\r[%.*s] %zu/%zu %s", WIDTH, marks + WIDTH - filled, done, p->total, p->unit);
+    if (tokens && seconds > 0) fprintf(stderr, ", %s tokens/s", cli_thousands((int64_t)((double)tokens / seconds)));
+    fputs("\033[K", stderr);
+    fflush(stderr);
+}
+
+void progress_clear(const progress *p)
+{
+    if (p->on) fputs("\r\033[K", stderr);
+}
+
+size_t engine_anonymous_memory(void)
+{
+    FILE *status = fopen("/proc/self/status", "r");
+    char line[256];
+    unsigned long long kib = 0;
+    if (!status) return 0;
+    while (fgets(line, sizeof line, status))
+        if (sscanf(line, "RssAnon: %llu", &kib) == 1) break;
+    fclose(status);
+    return (size_t)kib * 1024;
+}

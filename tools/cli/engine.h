@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the commands that run a model share: opening it with the options of the command line, cancelling by Ctrl-C, the
+ * progress bar.
+ */
+#ifndef CLI_ENGINE_H
+#define CLI_ENGINE_H
+
+#include "args.h"
+
+typedef struct engine {
+    char *path;
+    int64_t threads;
+    size_t max_memory;
+    bool no_passes;
+    const char *verbose;
+    gr_model *model;
+    gr_session *session;
+    double load_seconds;
+} engine;
+
+/* Rows for a command's table of options; `e` is the engine. */
+#define ENGINE_OPTIONS(e)                                                                                              \
+    {"--threads", "N", CLI_INT, &(e).threads, "threads to run with (0: what affinity and cgroup allow)", 0},           \
+        {"--max-memory",                                                                                               \
+         "BYTES",                                                                                                      \
+         CLI_SIZE,                                                                                                     \
+         &(e).max_memory,                                                                                              \
+         "limit for activations and outputs of one run, as 512M or 2G;\nbatches are split to stay below it",           \
+         0},                                                                                                           \
+        {"--no-passes", NULL, CLI_FLAG, &(e).no_passes, "run the nodes of the file as they are", 0},                   \
+    {                                                                                                                  \
+        "--verbose", "WHAT", CLI_WORD, &(e).verbose, "dispatch: say on stderr which kernel runs each node, and why", 0 \
+    }
+
+/* The model of a path; a folder stands for the model.onnx in it. To be freed. */
+char *engine_model_path(const char *path);
+/* Load only, or load and make ready. On failure nothing is left to close. */
+bool engine_load(engine *e, const char *path, gr_err *err);
+bool engine_open(engine *e, const char *path, gr_err *err);
+void engine_close(engine *e);
+/* End the process with the sentence, which starts with the model's path unless it already names it. */
+_Noreturn void engine_die(const engine *e, const gr_err *err);
+
+/* From here on Ctrl-C cancels the session's run; a second one kills. engine_check_interrupt ends the process with
+ * status 130 if there was one. */
+void engine_catch_interrupt(engine *e);
+bool engine_interrupted(void);
+void engine_check_interrupt(void);
+
+/* A bar on stderr if that is a terminal; nothing otherwise. */
+typedef struct progress {
+    bool on;
+    const char *unit;
+    double start, last;
+    size_t total;
+} progress;
+void progress_start(progress *p, size_t total, const char *unit);
+void progress_step(progress *p, size_t done, int64_t tokens);
+void progress_clear(const progress *p);
+
+/* Bytes of anonymous memory that this process holds, 0 if the system doesn't say. */
+size_t engine_anonymous_memory(void);
+
+#endif
