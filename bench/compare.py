@@ -63,10 +63,14 @@ def read_shapes(path):
 
 
 def processor():
+    """The processor's name and those of its instruction sets that decide the speed."""
+    fields = {}
     for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    flags = fields.get("flags", "").split()
+    sets = [f for f in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile") if f in flags]
+    return " ".join([fields.get("model name", platform.machine()), *(["(" + ", ".join(sets) + ")"] if sets else [])])
 
 
 def check_values(peers, shape):
@@ -125,7 +129,7 @@ def table(report):
     rows = []
 
     def row(title, values, form):
-        ratios = [f"{values[p] / values[own]:.2f}" for p in peers]
+        ratios = [f"{values[p] / values[own]:.3g}" for p in peers]
         rows.append([title] + [form(values[e]) for e in engines] + ratios)
 
     milliseconds = lambda s: f"{s * 1e3:.1f} ms" if s < 0.2 else f"{s * 1e3:.0f} ms"
@@ -177,6 +181,8 @@ def main():
     unknown = set(options.engines) - set(TITLES)
     if unknown or len(options.engines) < 2:
         parser.error(f"--peers {options.peers}: choose from onnxruntime, openvino")
+    if os.getloadavg()[0] > 0.5:
+        print(f"note: other work is running (load {os.getloadavg()[0]:.1f}), so times mean little", file=sys.stderr)
     report = measure(options, read_shapes(options.shapes))
     print(table(report))
     machine = report["machine"]

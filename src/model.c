@@ -235,10 +235,19 @@ gr_status gr_model_output(const gr_model *m, size_t index, gr_value_info *out)
 
 void gr_model_summarize(const gr_model *m, gr_model_summary *out) { *out = m->summary; }
 
-gr_status gr_model_print(const gr_model *m, size_t max_elements, gr_write_fn write, void *user, gr_err *err)
+gr_status gr_model_print(gr_model *m, gr_print_level level, size_t max_elements, gr_write_fn write, void *user,
+                         gr_err *err)
 {
     gr_text_options options = {.max_elements = max_elements};
-    return gr_doc_print_text(m->doc, &options, write, user, err);
+    if (level == GR_PRINT_FILE) return gr_doc_print_text(m->doc, &options, write, user, err);
+    const gr_graph *g;
+    gr_variant plain = {0};
+    gr_doc *doc;
+    GR_TRY(gr_model_graph(m, &plain, &g, err));
+    GR_TRY(gr_graph_lower(g, &doc, err));
+    gr_status status = gr_doc_print_text(doc, &options, write, user, err);
+    gr_doc_free(doc);
+    return status;
 }
 
 /* ---- loading ---- */

@@ -395,9 +395,23 @@ gr_dim gr_sym_select(gr_syms *s, gr_dim cond, gr_dim yes, gr_dim no)
     return operation(s, S_SELECT, cond, yes, no, x < y ? x : y);
 }
 
+/* Whether broadcasting `whole` with `part` can only give `whole`. One that takes the first k > 1 positions of a table,
+ * min(n, k), fits n only where it equals n; and what already came from broadcasting n fits n only as itself. */
+static bool absorbs(gr_dim whole, gr_dim part)
+{
+    const symbol *v = part.expr && part.expr->n == 1 && part.expr->t[0].n == 1 && part.expr->t[0].c == 1
+                          ? part.expr->t[0].f[0] : NULL;
+    if (v && v->kind == S_MIN)
+        for (int i = 0; i < 2; i++)
+            if (gr_dim_same(v->arg[i], whole) && !v->arg[1 - i].expr && v->arg[1 - i].k > 1) return true;
+    const symbol *w = whole.expr && whole.expr->n == 1 && whole.expr->t[0].n == 1 ? whole.expr->t[0].f[0] : NULL;
+    return w && w->kind == S_BROADCAST && (gr_dim_same(w->arg[0], part) || gr_dim_same(w->arg[1], part));
+}
+
 bool gr_sym_broadcast(gr_syms *s, gr_dim a, gr_dim b, gr_dim *out)
 {
-    if (gr_dim_same(a, b) || gr_dim_is(b, 1)) return *out = a, true;
+    if (gr_dim_same(a, b) || gr_dim_is(b, 1) || absorbs(a, b)) return *out = a, true;
+    if (absorbs(b, a)) return *out = b, true;
     if (gr_dim_is(a, 1)) return *out = b, true;
     if (!a.expr && !b.expr) return false;
     if (!a.expr || !b.expr) return *out = a.expr ? b : a, true; /* n with a symbol: the symbol is 1 or n */

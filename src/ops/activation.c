@@ -35,6 +35,7 @@ struct params {
     REF(name, .f32 = name##_f32, .f64 = name##_f64)                                                                    \
     SIMD(name, op, 8, prepare)
 
+/* clang-format off */
 FLOATS(relu, x < 0 ? 0 : x)
 GR_ROW1(relu_i64, int64_t, x < 0 ? 0 : x)
 REF(relu, .f32 = relu_f32, .f64 = relu_f64, .i64 = relu_i64)
@@ -50,7 +51,7 @@ PLAIN(thresholded_relu, x > p[0] ? x : 0)
 /* max(0, min(1, alpha * x + beta)) */
 #define CLAMP01(v) ((v) < 0 ? 0 : (v) > 1 ? 1 : (v))
 PLAIN(hard_sigmoid, CLAMP01(p[0] * x + p[1]))
-PLAIN(hard_swish, x *CLAMP01(x / 6 + (__typeof__(x))0.5))
+PLAIN(hard_swish, x * CLAMP01(x / 6 + (__typeof__(x))0.5))
 /* log(1 + exp(x)) */
 #define SOFTPLUS(v) (((v) < 0 ? 0 : (v)) + log1p(exp(-fabs(v))))
 PLAIN(softplus, SOFTPLUS(x))
@@ -64,7 +65,8 @@ PLAIN(celu, (x < 0 ? 0 : x) + NEGATIVE(p[0] * expm1(x / p[0])))
 FLOATS(gelu_erf, x / 2 * (1 + erf(x * (__typeof__(x))0.70710678118654752440)))
 /* x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) */
 FLOATS(gelu_tanh, x / 2 * (1 + tanh((__typeof__(x))0.79788456080286535588 * (x + (__typeof__(x))0.044715 * x * x * x))))
-PLAIN(mish, x *tanh(SOFTPLUS(x)))
+PLAIN(mish, x * tanh(SOFTPLUS(x)))
+/* clang-format on */
 
 static bool plain_swish(gr_step *s, gr_why *why)
 {
@@ -72,17 +74,22 @@ static bool plain_swish(gr_step *s, gr_why *why)
     if (alpha != 1) return gr_decline(why, "alpha is %g, not 1", (double)alpha);
     return gr_float_only(s, why);
 }
+/* clang-format off */
 /* x * sigmoid(alpha * x) */
-VECTOR(swish, GR_V_SILU, plain_swish, x *SIGMOID(p[0] * x))
+VECTOR(swish, GR_V_SILU, plain_swish, x * SIGMOID(p[0] * x))
 
 /* x + bias below -lambd, x - bias above lambd, else 0; p = bias, lambd */
 FLOATS(shrink, x < -p[1] ? x + p[0] : x > p[1] ? x - p[0] : 0)
+/* clang-format on */
+
 static int64_t to_int(double v) { return v >= -0x1p63 && v < 0x1p63 ? (int64_t)v : INT64_MIN; }
 static double shrink(double x, const float *p) { return x < -p[1] ? x + p[0] : x > p[1] ? x - p[0] : 0; }
+/* clang-format off */
 GR_ROW1(shrink_i64, int64_t, to_int(shrink((double)x, p)))
 GR_ROW1(shrink_u64, uint64_t, (uint64_t)to_int(shrink((double)x, p)))
 REF(shrink, shrink_f32, shrink_f64, shrink_i64, shrink_u64)
 static const gr_kernel shrink_kernels[] = {{"ref", NULL, shrink_ref, NULL}, {0}};
+/* clang-format on */
 
 /* ---- Attributes ---- */
 #define PARSE(name, a0, d0, a1, d1)                                                                                    \
@@ -96,12 +103,14 @@ static const gr_kernel shrink_kernels[] = {{"ref", NULL, shrink_ref, NULL}, {0}}
         return GR_OK;                                                                                                  \
     }
 #define NONE ((const char *)NULL)
+/* clang-format off */
 PARSE(leaky, "alpha", 0.01F, NONE, 0)
 PARSE(alpha, "alpha", 1, NONE, 0)
 PARSE(hard_sigmoid, "alpha", 0.2F, "beta", 0.5F)
 PARSE(selu_1, "alpha", 1.6732F, "gamma", 1.0507F)
 PARSE(selu, "alpha", 1.67326319217681884765625F, "gamma", 1.05070102214813232421875F)
 PARSE(shrink, "bias", 0, "lambd", 0.5F)
+/* clang-format on */
 
 /* Gelu's attribute chooses between two formulas. */
 struct gelu_params {
@@ -132,8 +141,7 @@ static gr_status gelu_ref(const gr_step *s, gr_err *err)
     (void)err;
     return gr_unary_run(s, &gelu_rows[GR_PARAMS(struct gelu_params, s)->tanh], NULL);
 }
-static const gr_kernel gelu_kernels[] = {
-    {"simd", gr_float_only, gelu_simd, NULL}, {"ref", NULL, gelu_ref, NULL}, {0}};
+static const gr_kernel gelu_kernels[] = {{"simd", gr_float_only, gelu_simd, NULL}, {"ref", NULL, gelu_ref, NULL}, {0}};
 
 /* ---- Inference ---- */
 static gr_status infer_floats(const gr_infer *c, gr_err *err)
@@ -153,6 +161,7 @@ static gr_status infer_shrink(const gr_infer *c, gr_err *err)
     return gr_set_like(c, 0, 0);
 }
 
+/* clang-format off */
 #define ROW(name_, since_, what, parse_, infer_)                                                                       \
     {.name = name_, .since = since_, .in = {1, 1}, .out = 1, .flags = GR_OP_INPLACE, .parse = parse_,                  \
      .infer = infer_, .kernels = what##_kernels}
@@ -183,3 +192,4 @@ const gr_op op_activation[] = {
     FLOAT_ROW("Swish", 24, swish, parse_alpha),
     ROW("Shrink", 9, shrink, parse_shrink, infer_shrink),
     {0}};
+/* clang-format on */

@@ -14,12 +14,12 @@
     {                                                                                                                  \
         name##_u64(n, (const uint64_t *)a, (const uint64_t *)b, (uint64_t *)y);                                        \
     }
-#define TABLE(name)                                                                                                    \
-    static const gr_rows2 name##_rows = {name##_f32, name##_f64, name##_i64, name##_u64};
+#define TABLE(name) static const gr_rows2 name##_rows = {name##_f32, name##_f64, name##_i64, name##_u64};
 
+/* clang-format off */
 FLOAT_ROWS(add, x + z) INT_ROWS(add, x + z) TABLE(add)
 FLOAT_ROWS(sub, x - z) INT_ROWS(sub, x - z) TABLE(sub)
-FLOAT_ROWS(mul, x *z) INT_ROWS(mul, x *z) TABLE(mul)
+FLOAT_ROWS(mul, x * z) INT_ROWS(mul, x * z) TABLE(mul)
 
 /* Divisors are checked before, so z != 0 for integers. */
 FLOAT_ROWS(div, x / z)
@@ -59,7 +59,7 @@ GR_ROW2(fmod_i64, int64_t, z == -1 ? 0 : x % z)
 #define fmod_u64 mod_u64
 TABLE(fmod)
 
-FLOAT_ROWS(prelu, x < 0 ? x *z : x)
+FLOAT_ROWS(prelu, x < 0 ? x * z : x)
 GR_ROW2(prelu_i64, int64_t, x < 0 ? (int64_t)((uint64_t)x * (uint64_t)z) : x)
 static void prelu_u64(int64_t n, const uint64_t *x, const uint64_t *slope, uint64_t *y)
 {
@@ -75,6 +75,7 @@ GR_ROW2(right_u64, uint64_t, z < 64 ? x >> z : 0)
 GR_ROW2(right_i64, int64_t, x >> (z >= 0 && z < 64 ? z : 63))
 static const gr_rows2 left_rows = {.i64 = left_i64, .u64 = left_u64};
 static const gr_rows2 right_rows = {.i64 = right_i64, .u64 = right_u64};
+/* clang-format on */
 
 /* ---- The reference loop ---- */
 typedef struct job {
@@ -168,18 +169,20 @@ static gr_status run_simd(const gr_step *s, enum gr_simd_binary op)
     static gr_status name##_simd(const gr_step *s, gr_err *err) { return (void)err, run_simd(s, op); }                 \
     static const gr_kernel name##_kernels[] = {                                                                        \
         {"simd", gr_float_only, name##_simd, NULL}, {"ref", NULL, name##_ref, NULL}, {0}};
+/* clang-format off */
 ARITHMETIC(add, GR_V_ADD, false)
 ARITHMETIC(sub, GR_V_SUB, false)
 ARITHMETIC(mul, GR_V_MUL, false)
 ARITHMETIC(div, GR_V_DIV, true)
+/* clang-format on */
 
 static gr_status infer(const gr_infer *c, gr_err *err) { return gr_infer_binary(c, GR_T_NUMBERS, GR_UNDEFINED, err); }
 
 /* ---- Mod and BitShift: the attribute chooses the rows ---- */
 typedef struct choice {
     const gr_rows2 *rows;
-    bool floats;  /* defined for floats */
-    bool trunc;   /* Mod with fmod = 1 */
+    bool floats; /* defined for floats */
+    bool trunc;  /* Mod with fmod = 1 */
 } choice;
 
 static gr_status parse_mod_kind(gr_attrs attrs, gr_arena *arena, bool floor_floats, const void **params, gr_err *err)
@@ -268,9 +271,11 @@ static gr_status variadic_simd(const gr_step *s, enum gr_simd_binary op)
     static gr_status name##_simd(const gr_step *s, gr_err *err) { return (void)err, variadic_simd(s, op); }            \
     static const gr_kernel name##_kernels[] = {                                                                        \
         {"simd", gr_float_only, name##_simd, NULL}, {"ref", NULL, name##_ref, NULL}, {0}};
+/* clang-format off */
 VARIADIC(min, min_rows, GR_V_MIN)
 VARIADIC(max, max_rows, GR_V_MAX)
 VARIADIC(sum, add_rows, GR_V_ADD)
+/* clang-format on */
 
 /* mean = (in0 + in1 + ...) / n */
 static gr_status mean_ref(const gr_step *s, gr_err *err)
@@ -279,7 +284,8 @@ static gr_status mean_ref(const gr_step *s, gr_err *err)
     double n = s->nin;
     GR_DISPATCH_FLOATS(s->out[0]->dtype, T, {
         T *y = s->out[0]->data;
-        for (int64_t i = 0; i < s->out[0]->elements; i++) GR_PUT(&y[i], (GR_COMPUTE(T))(GR_GET(y[i]) / (GR_COMPUTE(T))n));
+        for (int64_t i = 0; i < s->out[0]->elements; i++)
+            GR_PUT(&y[i], (GR_COMPUTE(T))(GR_GET(y[i]) / (GR_COMPUTE(T))n));
     })
     return GR_OK;
 }
@@ -313,8 +319,8 @@ static gr_status infer_prelu(const gr_infer *c, gr_err *err)
         bool channels = c->params && slope->rank == 1 && x->rank > 1 && !gr_dim_is(slope->dims[0], 1);
         int at = channels ? 1 : x->rank - slope->rank;
         if (at < 0)
-            return gr_fail(err, GR_EMODEL, "the slope of rank %d does not broadcast to an input of rank %d", slope->rank,
-                           x->rank);
+            return gr_fail(err, GR_EMODEL, "the slope of rank %d does not broadcast to an input of rank %d",
+                           slope->rank, x->rank);
         for (int i = 0; i < slope->rank; i++) {
             gr_dim a = x->dims[at + i], b = slope->dims[i];
             if (gr_dim_known(a) && gr_dim_known(b) && a.k != b.k && b.k != 1)
@@ -348,10 +354,7 @@ static int64_t signed_power(int64_t base, int64_t e)
     if (e >= 0) return (int64_t)int_power((uint64_t)base, (uint64_t)e);
     return base == 1 ? 1 : base == -1 ? (e & 1 ? -1 : 1) : 0;
 }
-static int64_t to_int(double x)
-{
-    return x >= -0x1p63 && x < 0x1p63 ? (int64_t)x : INT64_MIN;
-}
+static int64_t to_int(double x) { return x >= -0x1p63 && x < 0x1p63 ? (int64_t)x : INT64_MIN; }
 
 typedef struct pow_job {
     const gr_tensor *x, *e;
@@ -364,7 +367,10 @@ static void pow_span(void *user, const gr_loop *l, int64_t at, int64_t n, const 
     gr_dtype tx = j->x->dtype, te = j->e->dtype;
     int64_t sx = gr_loop_step(l, 0), se = gr_loop_step(l, 1);
     enum { M = GR_SPAN };
-    union { double f[M]; int64_t i[M]; } x, e;
+    union {
+        double f[M];
+        int64_t i[M];
+    } x, e;
     for (int64_t i = 0; i < n; i += M) {
         int64_t m = n - i < M ? n - i : M, ox = off[0] + i * sx, oe = off[1] + i * se;
         if (gr_dtype_is_int(tx) && gr_dtype_is_int(te)) {
@@ -437,10 +443,19 @@ static gr_status infer_pow(const gr_infer *c, gr_err *err)
 }
 
 /* ---- Symbolic ---- */
-static gr_dim sym_add(gr_syms *s, const gr_dim *a, int n, const void *p) { return (void)n, (void)p, gr_sym_add(s, a[0], a[1]); }
-static gr_dim sym_sub(gr_syms *s, const gr_dim *a, int n, const void *p) { return (void)n, (void)p, gr_sym_sub(s, a[0], a[1]); }
-static gr_dim sym_mul(gr_syms *s, const gr_dim *a, int n, const void *p) { return (void)n, (void)p, gr_sym_mul(s, a[0], a[1]); }
-static gr_dim sym_div(gr_syms *s, const gr_dim *a, int n, const void *p) { return (void)n, (void)p, gr_sym_div(s, a[0], a[1]); }
+#define SYMBOLIC(name)                                                                                                 \
+    static gr_dim sym_##name(gr_syms *s, const gr_dim *a, int n, const void *params)                                   \
+    {                                                                                                                  \
+        (void)n, (void)params;                                                                                         \
+        return gr_sym_##name(s, a[0], a[1]);                                                                           \
+    }
+/* clang-format off */
+SYMBOLIC(add)
+SYMBOLIC(sub)
+SYMBOLIC(mul)
+SYMBOLIC(div)
+/* clang-format on */
+
 static gr_dim sym_mod(gr_syms *s, const gr_dim *a, int n, const void *params)
 {
     (void)n;
@@ -466,6 +481,7 @@ static gr_dim sym_max(gr_syms *s, const gr_dim *a, int n, const void *p)
 }
 
 /* ---- Rows ---- */
+/* clang-format off */
 #define OLD(name_, since_, what, extra)                                                                                \
     {.name = name_, .since = since_, .in = {2, 2}, .out = 1, .flags = GR_OP_INPLACE | (extra),                         \
      .parse = gr_legacy_parse, .infer = infer, .kernels = what##_kernels}
@@ -530,3 +546,4 @@ const gr_op op_binary[] = {
     PRELU(9, NULL),
     PRELU(16, NULL),
     {0}};
+/* clang-format on */

@@ -7,7 +7,9 @@
 #include "elementwise.h"
 #include "minifloat.h"
 
-#define T_MINI (GR_T(FLOAT8E4M3FN) | GR_T(FLOAT8E4M3FNUZ) | GR_T(FLOAT8E5M2) | GR_T(FLOAT8E5M2FNUZ) | GR_T(FLOAT8E8M0) | GR_T(FLOAT4E2M1))
+#define T_MINI                                                                                                         \
+    (GR_T(FLOAT8E4M3FN) | GR_T(FLOAT8E4M3FNUZ) | GR_T(FLOAT8E5M2) | GR_T(FLOAT8E5M2FNUZ) | GR_T(FLOAT8E8M0) |          \
+     GR_T(FLOAT4E2M1))
 #define T_TINY (GR_T(UINT4) | GR_T(INT4) | GR_T(UINT2) | GR_T(INT2))
 #define T_CAST (GR_T_ALL | T_MINI | T_TINY)
 
@@ -52,9 +54,11 @@ static void load(const gr_tensor *t, int64_t at, int64_t n, span *v)
     if (T_MINI >> t->dtype & 1) {
         const gr_minifloat *f = gr_minifloat_find(t->dtype);
         v->class = GR_CLASS_F32;
-        for (int64_t i = 0; i < n; i++)
-            v->f32[i] = gr_minifloat_decode(f, t->dtype == GR_FLOAT4E2M1 ? (uint8_t)(((const uint8_t *)t->data)[(at + i) / 2] >> ((at + i) % 2 * 4) & 15)
-                                                                         : ((const uint8_t *)t->data)[at + i]);
+        bool tiny = t->dtype == GR_FLOAT4E2M1;
+        for (int64_t i = at; i < at + n; i++) {
+            uint8_t code = tiny ? (uint8_t)get_tiny(GR_UINT4, t->data, i) : ((const uint8_t *)t->data)[i];
+            v->f32[i - at] = gr_minifloat_decode(f, code);
+        }
         return;
     }
     v->class = gr_class_of(t->dtype);
@@ -133,8 +137,10 @@ static void store(const struct params *p, gr_tensor *t, int64_t at, int64_t n, s
         for (int64_t i = 0; i < n; i++) {
             uint8_t code = to == GR_FLOAT8E8M0 ? gr_e8m0_encode(v->f32[i], p->saturate, p->round)
                                                : gr_minifloat_encode(f, v->f32[i], p->saturate);
-            if (to == GR_FLOAT4E2M1) put_tiny(GR_UINT4, bytes, at + i, code);
-            else bytes[at + i] = code;
+            if (to == GR_FLOAT4E2M1)
+                put_tiny(GR_UINT4, bytes, at + i, code);
+            else
+                bytes[at + i] = code;
         }
     } else if (to == GR_DOUBLE) {
         convert_to_double(v, n);
@@ -177,9 +183,10 @@ static gr_status cast_ref(const gr_step *s, gr_err *err)
     gr_loop l = {.rank = 1, .total = s->in[0]->elements, .dims = {s->in[0]->elements}};
     if (s->in[0]->dtype == s->out[0]->dtype) {
         memmove(s->out[0]->data, s->in[0]->data, s->in[0]->size);
-    } else if (gr_dtype_bits(s->out[0]->dtype) < 8) { /* neighbours share bytes, the unused bits of the last are 0 */
-        if (s->out[0]->size) ((uint8_t *)s->out[0]->data)[s->out[0]->size - 1] = 0;
+    } else if (gr_dtype_bits(s->out[0]->dtype) < 8) { /* neighbours share bytes: one thread */
         if (l.total) cast_span(&j, &l, 0, l.total, NULL);
+        for (int64_t i = l.total; i % (8 / gr_dtype_bits(s->out[0]->dtype)); i++)
+            put_tiny(s->out[0]->dtype, s->out[0]->data, i, 0); /* the rest of the last byte */
     } else {
         gr_loop_run(&l, 2, cast_span, &j);
     }
@@ -294,6 +301,7 @@ static gr_dim symbolic(gr_syms *s, const gr_dim *a, int n, const void *params)
     return gr_sym_fresh(s);
 }
 
+/* clang-format off */
 #define CAST(since_, parse_)                                                                                           \
     {.name = "Cast", .since = since_, .in = {1, 1}, .out = 1, .flags = GR_OP_INPLACE, .parse = parse_,                 \
      .infer = infer_cast, .symbolic = symbolic, .kernels = cast_kernels}
@@ -308,3 +316,4 @@ const gr_op op_cast[] = {
     {.name = "BitCast", .since = 26, .in = {1, 1}, .out = 1, .flags = GR_OP_INPLACE, .parse = parse_cast,
      .infer = infer_bits, .kernels = bits_kernels},
     {0}};
+/* clang-format on */

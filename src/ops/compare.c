@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Comparisons, logic on bools, bitwise logic on integers, and tests for NaN and infinity. A byte of a bool tensor is true
- * if it is not 0; results are 0 or 1. Comparisons with NaN are false.
+ * Comparisons, logic on bools, bitwise logic on integers, and tests for NaN and infinity. A byte of a bool tensor is
+ * true if it is not 0; results are 0 or 1. Comparisons with NaN are false.
  */
 #include "elementwise.h"
 #include "minifloat.h"
@@ -56,13 +56,14 @@ static gr_status run_one(const gr_step *s, gr_loop_fn span, job j)
     Y *y = (Y *)j->y + at;
 #define COMPARE(name, ...)                                                                                             \
     SPAN_BEGIN(name##_span)                                                                                            \
-    GR_DISPATCH_NUMBERS(j->dtype, T, { OPERANDS(T, uint8_t) BY_STRIDE(T, __VA_ARGS__) })                               \
+    GR_DISPATCH_NUMBERS(j->dtype, T, {OPERANDS(T, uint8_t) BY_STRIDE(T, __VA_ARGS__)})                                 \
     }                                                                                                                  \
     KERNEL(name)
 #define KERNEL(name)                                                                                                   \
     static gr_status name##_ref(const gr_step *s, gr_err *err) { return (void)err, run_pair(s, name##_span); }         \
     static const gr_kernel name##_kernels[] = {{"ref", NULL, name##_ref, NULL}, {0}};
 
+/* clang-format off */
 COMPARE(less, p < q)
 COMPARE(greater, p > q)
 COMPARE(less_equal, p <= q)
@@ -97,6 +98,7 @@ KERNEL(equal)
 BITWISE(bit_and, &)
 BITWISE(bit_or, |)
 BITWISE(bit_xor, ^)
+/* clang-format on */
 
 /* ---- Spans over one input ---- */
 
@@ -148,6 +150,7 @@ static const gr_kernel bit_not_kernels[] = {{"ref", NULL, bit_not_ref, NULL}, {0
         })                                                                                                             \
     }
 TEST_SPAN(is_nan_span, v != v)
+
 static gr_status is_nan_ref(const gr_step *s, gr_err *err) { return (void)err, run_one(s, is_nan_span, (job){0}); }
 static const gr_kernel is_nan_kernels[] = {{"ref", NULL, is_nan_ref, NULL}, {0}};
 
@@ -200,12 +203,15 @@ static gr_status infer_test(const gr_infer *c, gr_err *err)
         (void)n, (void)params;                                                                                         \
         return __VA_ARGS__;                                                                                            \
     }
+/* clang-format off */
 SYMBOLIC(equal, gr_sym_eq(s, a[0], a[1]))
 SYMBOLIC(less, gr_sym_lt(s, a[0], a[1]))
 SYMBOLIC(greater, gr_sym_lt(s, a[1], a[0]))
 SYMBOLIC(less_equal, gr_sym_not(s, gr_sym_lt(s, a[1], a[0])))
 SYMBOLIC(greater_equal, gr_sym_not(s, gr_sym_lt(s, a[0], a[1])))
 SYMBOLIC(not, gr_sym_not(s, a[0]))
+/* clang-format on */
+
 static gr_dim sym_and(gr_syms *s, const gr_dim *a, int n, const void *params)
 {
     (void)n, (void)params;
@@ -222,6 +228,7 @@ static gr_dim sym_or(gr_syms *s, const gr_dim *a, int n, const void *params)
 }
 
 /* ---- Rows: the results of comparisons are smaller than their inputs, so they never share memory ---- */
+/* clang-format off */
 #define OLD(name_, since_, infer_, what)                                                                               \
     {.name = name_, .since = since_, .in = {2, 2}, .out = 1, .parse = gr_legacy_parse, .infer = infer_,                \
      .kernels = what##_kernels}
@@ -260,3 +267,4 @@ const gr_op op_compare[] = {
     TEST("IsNaN", 9, NULL, is_nan), TEST("IsNaN", 13, NULL, is_nan), TEST("IsNaN", 20, NULL, is_nan),
     TEST("IsInf", 10, parse_inf, is_inf), TEST("IsInf", 20, parse_inf, is_inf),
     {0}};
+/* clang-format on */

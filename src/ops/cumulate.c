@@ -84,8 +84,10 @@ static gr_status product_ref(const gr_step *s, gr_err *err) { return run(s, true
 static const gr_kernel sum_kernels[] = {{"ref", NULL, sum_ref, NULL}, {0}};
 static const gr_kernel product_kernels[] = {{"ref", NULL, product_ref, NULL}, {0}};
 
+/* clang-format off */
 #define ROW(name_, since_, what)                                                                                       \
     {.name = name_, .since = since_, .in = {2, 2}, .out = 1, .parse = parse, .infer = infer, .kernels = what##_kernels}
 
 const gr_op op_cumulate[] = {
     ROW("CumSum", 11, sum), ROW("CumSum", 14, sum), ROW("CumProd", 26, product), {0}};
+/* clang-format on */

@@ -158,8 +158,8 @@ static const gr_kernel k_reverse[] = {{"ref", NULL, run_reverse, NULL}, {0}};
 enum { FLAGS = GR_OP_MOVE | GR_OP_UNALIGNED };
 #define SPACE(since) GR_OP_ROW("DepthToSpace", since, 1, 1, 1, FLAGS, parse_depth, infer_to_space, k_space)
 #define DEPTH(since) GR_OP_ROW("SpaceToDepth", since, 1, 1, 1, FLAGS, parse_depth, infer_to_depth, k_depth)
+/* clang-format off */
 const gr_op op_depth[] = {
-    SPACE(1), SPACE(11), SPACE(13),
-    DEPTH(1), DEPTH(13), GR_OP_ROW("ReverseSequence", 10, 2, 2, 1, FLAGS, parse_reverse, infer_reverse, k_reverse),
-    {0},
+    SPACE(1), SPACE(11), SPACE(13), DEPTH(1), DEPTH(13),
+    GR_OP_ROW("ReverseSequence", 10, 2, 2, 1, FLAGS, parse_reverse, infer_reverse, k_reverse), {0},
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the element-wise families (binary.c, compare.c, unary.c, activation.c) share: row functions per class of types, the
- * span loops that convert to and from that class, and the broadcasting of ONNX 1 and 6, where attributes `broadcast` and
- * `axis` say where the second operand's dimensions stand in the first's.
+ * What the element-wise families (binary.c, compare.c, unary.c, activation.c) share: row functions per class of types,
+ * the span loops that convert to and from that class, and the broadcasting of ONNX 1 and 6, where attributes
+ * `broadcast` and `axis` say where the second operand's dimensions stand in the first's.
  */
 #ifndef GR_ELEMENTWISE_H
 #define GR_ELEMENTWISE_H

@@ -132,11 +132,11 @@ static const gr_kernel k_expand[] = {{"ref", gr_prepare_shaped, run_expand, NULL
 static const gr_kernel k_tile[] = {{"ref", gr_prepare_shaped, run_tile, NULL}, {0}};
 
 enum { FLAGS = GR_OP_MOVE | GR_OP_UNALIGNED | GR_OP_DYNAMIC };
+/* clang-format off */
 const gr_op op_expand[] = {
     GR_OP_ROW("Expand", 8, 2, 2, 1, FLAGS, NULL, infer_expand, k_expand),
     GR_OP_ROW("Expand", 13, 2, 2, 1, FLAGS, NULL, infer_expand, k_expand),
     GR_OP_ROW("Tile", 1, 3, 3, 1, GR_OP_DYNAMIC, NULL, infer_tile_1, k_tile),
     GR_OP_ROW("Tile", 6, 2, 2, 1, FLAGS, NULL, infer_tile, k_tile),
-    GR_OP_ROW("Tile", 13, 2, 2, 1, FLAGS, NULL, infer_tile, k_tile),
-    {0},
+    GR_OP_ROW("Tile", 13, 2, 2, 1, FLAGS, NULL, infer_tile, k_tile), {0},
 };

@@ -244,7 +244,8 @@ enum { FLAGS = GR_OP_MOVE | GR_OP_UNALIGNED };
 #define GATHER(since)    GR_OP_ROW("Gather", since, 2, 2, 1, FLAGS, parse_axis, infer_gather, k_gather)
 #define ELEMENTS(since)  GR_OP_ROW("GatherElements", since, 2, 2, 1, FLAGS, parse_axis, infer_elements, k_elements)
 #define ND(since, parse) GR_OP_ROW("GatherND", since, 2, 2, 1, FLAGS, parse, infer_nd, k_nd)
+/* clang-format off */
 const gr_op op_gather[] = {
-    GATHER(1),    GATHER(11),          GATHER(13),          ELEMENTS(11), ELEMENTS(13),
+    GATHER(1), GATHER(11), GATHER(13), ELEMENTS(11), ELEMENTS(13),
     ND(11, NULL), ND(12, parse_batch), ND(13, parse_batch), {0},
 };

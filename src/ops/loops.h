@@ -2,9 +2,9 @@
  *
  * Typed loops that operator families share. Two ways to be generic over element types without writing a loop twice:
  * GR_DISPATCH_* runs a block once per type with T as the stored type and GR_GET/GR_PUT to read and write it; and the
- * gr_load/gr_store functions convert spans to the class a type is computed in (half precision in float, every integer in
- * 64 bits, where arithmetic wraps to the stored width). gr_loop walks tensors that broadcast to one shape as few, long,
- * contiguous spans.
+ * gr_load/gr_store functions convert spans to the class a type is computed in (half precision in float, every integer
+ * in 64 bits, where arithmetic wraps to the stored width). gr_loop walks tensors that broadcast to one shape as few,
+ * long, contiguous spans.
  */
 #ifndef GR_LOOPS_H
 #define GR_LOOPS_H
@@ -14,8 +14,12 @@
 #include <math.h>
 #include <omp.h>
 
-typedef struct gr_half { uint16_t bits; } gr_half;
-typedef struct gr_bfloat { uint16_t bits; } gr_bfloat;
+typedef struct gr_half {
+    uint16_t bits;
+} gr_half;
+typedef struct gr_bfloat {
+    uint16_t bits;
+} gr_bfloat;
 
 /* ---- A block per type ----
  * GR_DISPATCH_NUMBERS(dtype, T, { T *y = out->data; GR_PUT(&y[0], GR_GET(y[0]) + 1); })
@@ -48,9 +52,11 @@ typedef struct gr_bfloat { uint16_t bits; } gr_bfloat;
 #define GR_DISPATCH_NUMBERS(dtype, T, ...)                                                                             \
     GR_SWITCH(dtype, GR_CASES_FLOATS(T, __VA_ARGS__) GR_CASES_INTS(T, __VA_ARGS__))
 
+/* clang-format off */
 #define GR_SCALARS(X)                                                                                                  \
-    X(float, f32) X(double, f64) X(int8_t, i8) X(int16_t, i16) X(int32_t, i32) X(int64_t, i64)                          \
+    X(float, f32) X(double, f64) X(int8_t, i8) X(int16_t, i16) X(int32_t, i32) X(int64_t, i64)                         \
     X(uint8_t, u8) X(uint16_t, u16) X(uint32_t, u32) X(uint64_t, u64)
+/* clang-format on */
 #define GR_ACCESS(T, suffix)                                                                                           \
     static inline T gr_get_##suffix(T x) { return x; }                                                                 \
     static inline void gr_put_##suffix(T *p, T x) { *p = x; }
@@ -60,11 +66,13 @@ static inline float gr_get_f16(gr_half x) { return gr_half_to_float(x.bits); }
 static inline void gr_put_f16(gr_half *p, float x) { p->bits = gr_float_to_half(x); }
 static inline float gr_get_bf16(gr_bfloat x) { return gr_bfloat_to_float(x.bits); }
 static inline void gr_put_bf16(gr_bfloat *p, float x) { p->bits = gr_float_to_bfloat(x); }
+/* clang-format off */
 #define GR_ACCESSOR(x, kind)                                                                                           \
     _Generic((x), float: gr_##kind##_f32, double: gr_##kind##_f64, gr_half: gr_##kind##_f16,                           \
              gr_bfloat: gr_##kind##_bf16, int8_t: gr_##kind##_i8, int16_t: gr_##kind##_i16, int32_t: gr_##kind##_i32,  \
              int64_t: gr_##kind##_i64, uint8_t: gr_##kind##_u8, uint16_t: gr_##kind##_u16, uint32_t: gr_##kind##_u32,  \
              uint64_t: gr_##kind##_u64)
+/* clang-format on */
 #define GR_GET(x)     (GR_ACCESSOR(x, get)(x))
 #define GR_PUT(p, x)  (GR_ACCESSOR(*(p), put)((p), (x)))
 #define GR_COMPUTE(T) __typeof__(GR_GET(*(T *)0))
@@ -181,7 +189,8 @@ static inline void gr_loop_range(const gr_loop *l, int64_t begin, int64_t end, g
     }
 }
 
-/* Calls fn on spans that cover the output, in parallel if the work (elements times their cost in additions) is worth it. */
+/* Calls fn on spans that cover the output, in parallel if the work (elements times their cost in additions) is worth
+ * it. */
 static inline void gr_loop_run(const gr_loop *l, int64_t cost, gr_loop_fn fn, void *user)
 {
     int64_t total = l->total;

@@ -17,8 +17,7 @@
 
 #define GR_MOVE_RANK (2 * GR_MAX_RANK)
 
-/* Nested loops of a copy, outermost first, with strides in elements. Loops over `to` should be in descending strides.
- */
+/* Nested loops of a copy, outermost first, strides in elements; those of `to` should be descending. */
 typedef struct gr_move {
     int rank;
     int64_t dims[GR_MOVE_RANK], from[GR_MOVE_RANK], to[GR_MOVE_RANK];

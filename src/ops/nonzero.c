@@ -248,11 +248,11 @@ static const gr_kernel k_nonzero[] = {{"ref", NULL, run_nonzero, NULL}, {0}};
 static const gr_kernel k_compress[] = {{"ref", NULL, run_compress, NULL}, {0}};
 static const gr_kernel k_unique[] = {{"ref", prepare_unique, run_unique, NULL}, {0}};
 
+/* clang-format off */
 const gr_op op_nonzero[] = {
     GR_OP_ROW("NonZero", 9, 1, 1, 1, GR_OP_DYNAMIC, NULL, infer_nonzero, k_nonzero),
     GR_OP_ROW("NonZero", 13, 1, 1, 1, GR_OP_DYNAMIC, NULL, infer_nonzero, k_nonzero),
     GR_OP_ROW("Compress", 9, 2, 2, 1, GR_OP_DYNAMIC, parse_axis, infer_compress, k_compress),
     GR_OP_ROW("Compress", 11, 2, 2, 1, GR_OP_DYNAMIC, parse_axis, infer_compress, k_compress),
-    GR_OP_ROW("Unique", 11, 1, 1, 4, GR_OP_DYNAMIC, parse_axis, infer_unique, k_unique),
-    {0},
+    GR_OP_ROW("Unique", 11, 1, 1, 4, GR_OP_DYNAMIC, parse_axis, infer_unique, k_unique), {0},
 };

@@ -89,8 +89,8 @@ static gr_status run(const gr_step *s, gr_err *err)
 
 static const gr_kernel kernels[] = {{"ref", gr_prepare_shaped, run, NULL}, {0}};
 
+/* clang-format off */
 const gr_op op_onehot[] = {
     GR_OP_ROW("OneHot", 9, 3, 3, 1, GR_OP_DYNAMIC, parse_9, infer, kernels),
-    GR_OP_ROW("OneHot", 11, 3, 3, 1, GR_OP_DYNAMIC, parse_11, infer, kernels),
-    {0},
+    GR_OP_ROW("OneHot", 11, 3, 3, 1, GR_OP_DYNAMIC, parse_11, infer, kernels), {0},
 };

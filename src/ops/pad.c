@@ -253,16 +253,9 @@ static gr_status run(const gr_step *s, gr_err *err)
 static const gr_kernel kernels[] = {{"ref", prepare, run, NULL}, {0}};
 
 #define PAD(since, max, parse) GR_OP_ROW("Pad", since, 2, max, 1, GR_OP_DYNAMIC, parse, infer, kernels)
+/* clang-format off */
 const gr_op op_pad[] = {
-    GR_OP_ROW("Pad", 1, 1, 1, 1, 0, parse_1, infer, kernels),
-    GR_OP_ROW("Pad", 2, 1, 1, 1, 0, parse_2, infer, kernels),
-    PAD(11, 3, parse_11),
-    PAD(13, 3, parse_11),
-    PAD(18, 4, parse_11),
-    PAD(19, 4, parse_19),
-    PAD(21, 4, parse_19),
-    PAD(23, 4, parse_19),
-    PAD(24, 4, parse_19),
-    PAD(25, 4, parse_19),
-    {0},
+    GR_OP_ROW("Pad", 1, 1, 1, 1, 0, parse_1, infer, kernels), GR_OP_ROW("Pad", 2, 1, 1, 1, 0, parse_2, infer, kernels),
+    PAD(11, 3, parse_11), PAD(13, 3, parse_11), PAD(18, 4, parse_11), PAD(19, 4, parse_19), PAD(21, 4, parse_19),
+    PAD(23, 4, parse_19), PAD(24, 4, parse_19), PAD(25, 4, parse_19), {0},
 };

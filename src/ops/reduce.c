@@ -20,7 +20,7 @@ typedef struct reduction {
     void (*i64)(int64_t *acc, int64_t n, const int64_t *x);
     void (*u64)(uint64_t *acc, int64_t n, const uint64_t *x);
     double (*finish)(double acc, double count, double m); /* NULL: the accumulator is the result */
-    bool real;    /* integers are computed in double */
+    bool real;                                            /* integers are computed in double */
     bool mean, shifted, max, min;
 } reduction;
 
@@ -52,10 +52,11 @@ typedef struct reduction {
     {                                                                                                                  \
         name##_u64((uint64_t *)acc, n, (const uint64_t *)x);                                                           \
     }
+/* clang-format off */
 STEP_F64(sum, a + v)
 STEP_WRAP(sum, a + v)
-STEP_F64(prod, a *v)
-STEP_WRAP(prod, a *v)
+STEP_F64(prod, a * v)
+STEP_WRAP(prod, a * v)
 STEP_F64(l1, a + fabs(v))
 STEP_INT(l1_i64, int64_t, (int64_t)((uint64_t)a + (v < 0 ? 0 - (uint64_t)v : (uint64_t)v)))
 STEP_F64(squares, a + v * v)
@@ -67,11 +68,13 @@ STEP_F64(min, v < a || v != v ? v : a)
 STEP_INT(min_i64, int64_t, v < a ? v : a)
 STEP_INT(min_u64, uint64_t, v < a ? v : a)
 STEP_F64(exps, a + exp(v - m))
+/* clang-format on */
 
 static double finish_mean(double a, double count, double m) { return (void)m, a / count; }
 static double finish_root(double a, double count, double m) { return (void)count, (void)m, sqrt(a); }
 static double finish_log(double a, double count, double m) { return (void)count, log(a) + m; }
 
+/* clang-format off */
 static const reduction
     r_sum = {0, sum_f64, sum_i64, sum_u64, .finish = NULL},
     r_mean = {0, sum_f64, sum_i64, sum_u64, .finish = finish_mean, .mean = true},
@@ -83,6 +86,7 @@ static const reduction
     r_squares = {0, squares_f64, squares_i64, squares_u64, .finish = NULL},
     r_logsum = {0, sum_f64, .finish = finish_log, .real = true},
     r_logsumexp = {0, exps_f64, .finish = finish_log, .real = true, .shifted = true};
+/* clang-format on */
 
 /* ---- Which axes ---- */
 
@@ -161,8 +165,8 @@ typedef struct job {
         while (left) {                                                                                                 \
             for (int64_t i = 0; i < l_->dims[last]; i += GR_SPAN) {                                                    \
                 C span[GR_SPAN];                                                                                       \
-                int64_t m_ = l_->dims[last] - i < GR_SPAN ? l_->dims[last] - i : GR_SPAN;                               \
-                gr_load_##suffix(j->x->dtype, m_, j->x->data, at + i * l_->stride[last], l_->stride[last], span);       \
+                int64_t m_ = l_->dims[last] - i < GR_SPAN ? l_->dims[last] - i : GR_SPAN;                              \
+                gr_load_##suffix(j->x->dtype, m_, j->x->data, at + i * l_->stride[last], l_->stride[last], span);      \
                 step;                                                                                                  \
             }                                                                                                          \
             left -= l_->dims[last];                                                                                    \
@@ -312,6 +316,7 @@ static gr_status run_simd(const gr_step *s, const reduction *r, gr_err *err)
     static gr_status name##_simd(const gr_step *s, gr_err *err) { return run_simd(s, &r_##name, err); }                \
     static const gr_kernel name##_kernels[] = {                                                                        \
         {"simd", prepare, name##_simd, NULL}, {"ref", NULL, name##_ref, NULL}, {0}};
+/* clang-format off */
 SIMD_KERNELS(sum, simd_prepare)
 SIMD_KERNELS(mean, simd_prepare)
 SIMD_KERNELS(max, simd_prepare)
@@ -322,6 +327,7 @@ KERNELS(prod)
 KERNELS(l1)
 KERNELS(logsum)
 KERNELS(logsumexp)
+/* clang-format on */
 
 /* ---- Attributes and inference ---- */
 static gr_status parse_common(gr_attrs attrs, gr_arena *arena, struct params **out, gr_err *err)
@@ -496,6 +502,7 @@ static gr_status argmin_ref(const gr_step *s, gr_err *err) { return run_arg(s, t
 static const gr_kernel argmax_kernels[] = {{"ref", NULL, argmax_ref, NULL}, {0}};
 static const gr_kernel argmin_kernels[] = {{"ref", NULL, argmin_ref, NULL}, {0}};
 
+/* clang-format off */
 #define OLD(name_, since_, what, infer_)                                                                               \
     {.name = name_, .since = since_, .in = {1, 1}, .out = 1, .parse = parse_attr, .infer = infer_,                     \
      .kernels = what##_kernels}
@@ -530,3 +537,4 @@ const gr_op op_reduce[] = {
     ARG("ArgMax", 1, argmax), ARG("ArgMax", 11, argmax), ARG("ArgMax", 12, argmax), ARG("ArgMax", 13, argmax),
     ARG("ArgMin", 1, argmin), ARG("ArgMin", 11, argmin), ARG("ArgMin", 12, argmin), ARG("ArgMin", 13, argmin),
     {0}};
+/* clang-format on */

@@ -306,17 +306,11 @@ static const gr_kernel k_tensor[] = {{"ref", NULL, run_tensor, NULL}, {0}};
 
 #define ELEMENTS(name, since, parse) GR_OP_ROW(name, since, 3, 3, 1, 0, parse, infer_elements, k_elements)
 #define ND(since, parse)             GR_OP_ROW("ScatterND", since, 3, 3, 1, 0, parse, infer_nd, k_nd)
+/* clang-format off */
 const gr_op op_scatter[] = {
-    ELEMENTS("Scatter", 9, parse_9),
-    ELEMENTS("Scatter", 11, parse_9),
-    ELEMENTS("ScatterElements", 11, parse_9),
-    ELEMENTS("ScatterElements", 13, parse_9),
-    ELEMENTS("ScatterElements", 16, parse_16),
-    ELEMENTS("ScatterElements", 18, parse_18),
-    ND(11, parse_9),
-    ND(13, parse_9),
-    ND(16, parse_16),
-    ND(18, parse_18),
-    GR_OP_ROW("TensorScatter", 24, 2, 3, 1, 0, parse_tensor, infer_tensor, k_tensor),
-    {0},
+    ELEMENTS("Scatter", 9, parse_9), ELEMENTS("Scatter", 11, parse_9),
+    ELEMENTS("ScatterElements", 11, parse_9), ELEMENTS("ScatterElements", 13, parse_9),
+    ELEMENTS("ScatterElements", 16, parse_16), ELEMENTS("ScatterElements", 18, parse_18),
+    ND(11, parse_9), ND(13, parse_9), ND(16, parse_16), ND(18, parse_18),
+    GR_OP_ROW("TensorScatter", 24, 2, 3, 1, 0, parse_tensor, infer_tensor, k_tensor), {0},
 };

@@ -178,8 +178,7 @@ static gr_status run_length(const gr_step *s, gr_err *err)
     return GR_OK;
 }
 
-/* ---- SplitToSequence: without sizes, one item per entry of the axis; a scalar: chunks of that size; a list: sizes
- * ---- */
+/* ---- SplitToSequence: no sizes: one item per entry of the axis; a scalar: chunks of that size; a list: sizes ---- */
 
 typedef struct split_params {
     int64_t axis;
@@ -360,6 +359,7 @@ KERNEL(join);
 
 #define ROW(name, since, min, max, parse, which)                                                                       \
     GR_OP_ROW(name, since, min, max, 1, GR_OP_DYNAMIC, parse, infer_##which, k_##which)
+/* clang-format off */
 const gr_op op_sequence[] = {
     ROW("SequenceEmpty", 11, 0, 0, parse_empty, empty),
     ROW("SequenceConstruct", 11, 1, -1, NULL, construct),
@@ -369,6 +369,5 @@ const gr_op op_sequence[] = {
     ROW("SequenceLength", 11, 1, 1, NULL, length),
     ROW("SplitToSequence", 11, 1, 2, parse_split, split),
     ROW("SplitToSequence", 24, 1, 2, parse_split, split),
-    ROW("ConcatFromSequence", 11, 1, 1, parse_join, join),
-    {0},
+    ROW("ConcatFromSequence", 11, 1, 1, parse_join, join), {0},
 };

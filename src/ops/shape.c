@@ -5,6 +5,15 @@
 #include "loops.h"
 #include "move.h"
 
+/* Room for n symbolic contents of output 0; NULL if that is too many. */
+static gr_ivals *new_contents(const gr_infer *c, int64_t n)
+{
+    if (n < 0 || n > GR_MAX_SYMBOLIC) return NULL;
+    gr_ivals *v = gr_arena_alloc(c->arena, sizeof *v + (size_t)n * sizeof v->v[0]);
+    if (v) v->n = n;
+    return v;
+}
+
 /* ---- Shape (from 15 on of a range of axes) and Size ---- */
 
 typedef struct shape_params {
@@ -52,6 +61,15 @@ static gr_status run_shape(const gr_step *s, gr_err *err)
     return GR_OK;
 }
 
+static const gr_ivals *contents_of_shape(const gr_infer *c)
+{
+    int start;
+    if (!gr_rank_known(c, 0)) return NULL;
+    gr_ivals *v = new_contents(c, shape_count(c->params, c->in[0]->rank, &start));
+    if (v && v->n) memcpy(v->v, c->in[0]->dims + start, (size_t)v->n * sizeof *v->v);
+    return v;
+}
+
 static gr_status infer_size(const gr_infer *c, gr_err *err)
 {
     GR_TRY(gr_require(c, 0, ~UINT64_C(0), err));
@@ -63,6 +81,15 @@ static gr_status run_size(const gr_step *s, gr_err *err)
     (void)err;
     memcpy(s->out[0]->data, &s->in[0]->elements, sizeof(int64_t));
     return GR_OK;
+}
+
+static const gr_ivals *contents_of_size(const gr_infer *c)
+{
+    gr_ivals *v = gr_rank_known(c, 0) ? new_contents(c, 1) : NULL;
+    if (!v) return NULL;
+    v->v[0] = GR_DIM(1);
+    for (int i = 0; i < c->in[0]->rank; i++) v->v[0] = gr_sym_mul(c->syms, v->v[0], c->in[0]->dims[i]);
+    return v;
 }
 
 /* ---- ConstantOfShape ---- */
@@ -112,6 +139,19 @@ static gr_status run_constant(const gr_step *s, gr_err *err)
     gr_clear_tail(y);
     gr_move_fill(y->elements, gr_dtype_bits(y->dtype), p->value, y->data);
     return GR_OK;
+}
+
+static const gr_ivals *contents_of_constant(const gr_infer *c)
+{
+    const constant_params *p = c->params;
+    gr_dim count = GR_DIM(1);
+    int64_t value = 0;
+    if (p->dtype != GR_INT64 && p->dtype != GR_INT32 && p->dtype != GR_BOOL) return NULL;
+    for (int i = 0; i < c->out[0].rank; i++) count = gr_sym_mul(c->syms, count, c->out[0].dims[i]);
+    gr_ivals *v = c->out[0].rank >= 0 && gr_dim_known(count) ? new_contents(c, count.k) : NULL;
+    gr_load_i64(p->dtype, 1, p->value, 0, 1, &value);
+    for (int64_t i = 0; v && i < v->n; i++) v->v[i] = GR_DIM(value);
+    return v;
 }
 
 /* ---- Range ---- */
@@ -224,6 +264,17 @@ static gr_status run_range(const gr_step *s, gr_err *err)
     return GR_OK;
 }
 
+static const gr_ivals *contents_of_range(const gr_infer *c)
+{
+    gr_dim start, step;
+    gr_dtype t = c->out[0].dtype;
+    if ((t != GR_INT64 && t != GR_INT32) || !gr_dim_known(c->out[0].dims[0])) return NULL;
+    if (!known_number(c, 0, &start) || !known_number(c, 2, &step)) return NULL;
+    gr_ivals *v = new_contents(c, c->out[0].dims[0].k);
+    for (int64_t i = 0; v && i < v->n; i++) v->v[i] = gr_sym_add(c->syms, start, gr_sym_mul(c->syms, GR_DIM(i), step));
+    return v;
+}
+
 /* ---- EyeLike ---- */
 
 typedef struct eye_params {
@@ -280,24 +331,20 @@ static const gr_kernel k_constant[] = {{"ref", gr_prepare_shaped, run_constant, 
 static const gr_kernel k_range[] = {{"ref", gr_prepare_shaped, run_range, NULL}, {0}};
 static const gr_kernel k_eye[] = {{"ref", NULL, run_eye, NULL}, {0}};
 
-#define SHAPE(since) GR_OP_ROW("Shape", since, 1, 1, 1, GR_OP_UNALIGNED, parse_shape, infer_shape, k_shape)
-#define SIZE(since)  GR_OP_ROW("Size", since, 1, 1, 1, GR_OP_UNALIGNED, NULL, infer_size, k_size)
-#define CONSTANT(since)                                                                                                \
-    GR_OP_ROW("ConstantOfShape", since, 1, 1, 1, GR_OP_DYNAMIC, parse_constant, infer_constant, k_constant)
-#define EYE(since) GR_OP_ROW("EyeLike", since, 1, 1, 1, GR_OP_UNALIGNED, parse_eye, infer_eye, k_eye)
+#define ROW(NAME, SINCE, INPUTS, FLAGS, PARSE, which)                                                                  \
+    {                                                                                                                  \
+        .name = NAME, .since = SINCE, .in = {INPUTS, INPUTS}, .out = 1, .flags = FLAGS, .parse = PARSE,                \
+        .infer = infer_##which, .contents = contents_of_##which, .kernels = k_##which                                  \
+    }
+#define SHAPE(since)    ROW("Shape", since, 1, GR_OP_UNALIGNED, parse_shape, shape)
+#define SIZE(since)     ROW("Size", since, 1, GR_OP_UNALIGNED, NULL, size)
+#define CONSTANT(since) ROW("ConstantOfShape", since, 1, GR_OP_DYNAMIC, parse_constant, constant)
+#define EYE(since)      GR_OP_ROW("EyeLike", since, 1, 1, 1, GR_OP_UNALIGNED, parse_eye, infer_eye, k_eye)
 
+/* clang-format off */
 const gr_op op_shape[] = {
-    SHAPE(1),     SHAPE(13),
-    SHAPE(15),    SHAPE(19),
-    SHAPE(21),    SHAPE(23),
-    SHAPE(24),    SHAPE(25),
-    SIZE(1),      SIZE(13),
-    SIZE(19),     SIZE(21),
-    SIZE(23),     SIZE(24),
-    SIZE(25),     CONSTANT(9),
-    CONSTANT(20), CONSTANT(21),
-    CONSTANT(23), CONSTANT(24),
-    CONSTANT(25), GR_OP_ROW("Range", 11, 3, 3, 1, GR_OP_DYNAMIC, NULL, infer_range, k_range),
-    EYE(9),       EYE(22),
-    {0},
+    SHAPE(1), SHAPE(13), SHAPE(15), SHAPE(19), SHAPE(21), SHAPE(23), SHAPE(24), SHAPE(25),
+    SIZE(1), SIZE(13), SIZE(19), SIZE(21), SIZE(23), SIZE(24), SIZE(25),
+    CONSTANT(9), CONSTANT(20), CONSTANT(21), CONSTANT(23), CONSTANT(24), CONSTANT(25),
+    ROW("Range", 11, 3, GR_OP_DYNAMIC, NULL, range), EYE(9), EYE(22), {0},
 };

@@ -8,8 +8,7 @@
 
 enum { STARTS, ENDS, AXES, STEPS, LISTS };
 
-/* Dimensions are smaller than this: exporters write it, or more, for "to the end", and its negative for the beginning.
- */
+/* Dimensions are smaller: exporters write this, or more, for "to the end", and its negative for the beginning. */
 enum { FAR = INT32_MAX };
 
 typedef struct slice_params { /* version 1 */
@@ -207,10 +206,8 @@ static const gr_kernel kernels[] = {{"ref", gr_prepare_shaped, run, NULL}, {0}};
 
 #define SLICE(since)                                                                                                   \
     GR_OP_ROW("Slice", since, 3, 5, 1, GR_OP_MOVE | GR_OP_UNALIGNED | GR_OP_DYNAMIC, NULL, infer, kernels)
+/* clang-format off */
 const gr_op op_slice[] = {
     GR_OP_ROW("Slice", 1, 1, 1, 1, GR_OP_MOVE | GR_OP_UNALIGNED, parse_1, infer, kernels),
-    SLICE(10),
-    SLICE(11),
-    SLICE(13),
-    {0},
+    SLICE(10), SLICE(11), SLICE(13), {0},
 };

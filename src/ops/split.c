@@ -165,11 +165,8 @@ static const gr_kernel kernels[] = {{"ref", gr_prepare_shaped, run, NULL}, {0}};
 
 #define SPLIT(since, max, flags, parse)                                                                                \
     GR_OP_ROW("Split", since, 1, max, -1, GR_OP_MOVE | GR_OP_UNALIGNED | (flags), parse, infer, kernels)
+/* clang-format off */
 const gr_op op_split[] = {
-    SPLIT(1, 1, 0, parse_1),
-    SPLIT(2, 1, 0, parse_1),
-    SPLIT(11, 1, 0, parse_1),
-    SPLIT(13, 2, GR_OP_DYNAMIC, parse_13),
-    SPLIT(18, 2, GR_OP_DYNAMIC, parse_18),
-    {0},
+    SPLIT(1, 1, 0, parse_1), SPLIT(2, 1, 0, parse_1), SPLIT(11, 1, 0, parse_1),
+    SPLIT(13, 2, GR_OP_DYNAMIC, parse_13), SPLIT(18, 2, GR_OP_DYNAMIC, parse_18), {0},
 };

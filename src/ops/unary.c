@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Mathematical functions of one tensor, element by element. Integers wrap: the absolute value of the least one is itself.
+ * Mathematical functions of one tensor, element by element. Integers wrap: the absolute value of the least one is
+ * itself.
  */
 #include "elementwise.h"
 #include "simd/simd.h"
@@ -14,7 +15,10 @@
     static gr_status name##_ref(const gr_step *s, gr_err *err);
 #define REF(name, ...)                                                                                                 \
     static const gr_rows1 name##_rows = {__VA_ARGS__};                                                                 \
-    static gr_status name##_ref(const gr_step *s, gr_err *err) { return (void)err, gr_unary_run(s, &name##_rows, NULL); }
+    static gr_status name##_ref(const gr_step *s, gr_err *err)                                                         \
+    {                                                                                                                  \
+        return (void)err, gr_unary_run(s, &name##_rows, NULL);                                                         \
+    }
 #define PLAIN(name, ...)                                                                                               \
     FLOATS(name, __VA_ARGS__)                                                                                          \
     REF(name, .f32 = name##_f32, .f64 = name##_f64)                                                                    \
@@ -35,6 +39,7 @@
     REF(name, .f32 = name##_f32, .f64 = name##_f64)                                                                    \
     SIMD(name, op, cost)
 
+/* clang-format off */
 FLOATS(abs, fabs(x))
 INTS(abs, x < 0 ? (int64_t)(0 - (uint64_t)x) : x, x)
 SIMD(abs, GR_V_ABS, 1)
@@ -67,6 +72,7 @@ PLAIN(cosh, cosh(x))
 PLAIN(asinh, asinh(x))
 PLAIN(acosh, acosh(x))
 PLAIN(atanh, atanh(x))
+/* clang-format on */
 
 /* ---- Inference ---- */
 static gr_status infer_floats(const gr_infer *c, gr_err *err)
@@ -86,9 +92,16 @@ static gr_status infer_signed(const gr_infer *c, gr_err *err)
     return gr_set_like(c, 0, 0);
 }
 
-static gr_dim sym_neg(gr_syms *s, const gr_dim *a, int n, const void *p) { return (void)n, (void)p, gr_sym_neg(s, a[0]); }
-static gr_dim sym_abs(gr_syms *s, const gr_dim *a, int n, const void *p) { return (void)n, (void)p, gr_sym_abs(s, a[0]); }
+static gr_dim sym_neg(gr_syms *s, const gr_dim *a, int n, const void *p)
+{
+    return (void)n, (void)p, gr_sym_neg(s, a[0]);
+}
+static gr_dim sym_abs(gr_syms *s, const gr_dim *a, int n, const void *p)
+{
+    return (void)n, (void)p, gr_sym_abs(s, a[0]);
+}
 
+/* clang-format off */
 #define ROW(name_, since_, what, infer_, sym)                                                                          \
     {.name = name_, .since = since_, .in = {1, 1}, .out = 1, .flags = GR_OP_INPLACE, .infer = infer_, .symbolic = sym, \
      .kernels = what##_kernels}
@@ -114,3 +127,4 @@ const gr_op op_unary[] = {
     FROM("Sinh", sinh, 9, 22), FROM("Cosh", cosh, 9, 22),
     FROM("Asinh", asinh, 9, 22), FROM("Acosh", acosh, 9, 22), FROM("Atanh", atanh, 9, 22),
     {0}};
+/* clang-format on */

@@ -10,6 +10,7 @@ static const gr_pass pipeline[] = {
     {"inline-if", gr_pass_inline_if},
     {"no-op", gr_pass_noop},
     {"common", gr_pass_common},
+    {"reshape", gr_pass_reshape},
     /* Small formulas before what is made of them: a linear layer takes its activation and residual with it. */
     {"layer-norm", gr_pass_layer_norm},
     {"gelu", gr_pass_gelu},

@@ -163,7 +163,8 @@ static const cli_option *find_option(const cli_command *command, const cli_optio
         if (strlen(o->name) == size && !memcmp(o->name, arg, size)) return o;
         if (n < 64) names[n++] = o->name;
     }
-    char *word = cli_strndup(arg, size);
+    char word[64] = "";
+    memcpy(word, arg, size < sizeof word ? size : sizeof word - 1);
     const char *near = cli_nearest(word, names, n);
     if (near) cli_usage(command, "there is no option '%s'; did you mean %s?", cli_show(word), near);
     cli_usage(command, "there is no option '%s'", cli_show(word));

@@ -60,7 +60,8 @@ static void info_text(cli_text *out, const engine *e, const gr_model_summary *s)
     cli_add(out, "%-11s %s\n", "model", e->path);
     if (given(s->graph_name)) cli_add(out, "%-11s %s\n", "graph", cli_show(s->graph_name));
     if (given(s->producer_name))
-        cli_add(out, "%-11s %s %s\n", "producer", cli_show(s->producer_name), cli_show(s->producer_version));
+        cli_add(out, "%-11s %s%s%s\n", "producer", cli_show(s->producer_name), given(s->producer_version) ? " " : "",
+                cli_show(s->producer_version));
     cli_add(out, "%-11s IR %lld", "versions", (long long)s->ir_version);
     for (size_t i = 0; i < s->opset_count; i++)
         cli_add(out, ", %s %lld", cli_show(domain_name(&s->opsets[i])), (long long)s->opsets[i].count);
@@ -182,19 +183,19 @@ static int print(const cli_command *self, int argc, char **argv)
 {
     engine e = {0};
     int64_t elide = 16;
-    bool all = false;
+    bool all = false, optimized = false;
     cli_list names = {0};
     gr_err err;
     const cli_option options[] = {
         {"--elide", "N", CLI_INT, &elide, "elide tensors of more than N elements (default 16)", 0},
         {"--all", NULL, CLI_FLAG, &all, "print every element", 0},
-        {"--no-passes", NULL, CLI_FLAG, &e.no_passes, "print the nodes of the file as they are", 0},
+        {"--optimized", NULL, CLI_FLAG, &optimized, "print the graph that runs, after the passes, not the file", 0},
         {0}};
     cli_parse(self, options, argc, argv, &names);
     if (names.n != 1) cli_usage(self, "give one model");
     if (!engine_load(&e, names.items[0], &err)) engine_die(&e, &err);
     errno = 0;
-    if (gr_model_print(e.model, all ? SIZE_MAX : (size_t)elide, write_stdout, NULL, &err) != GR_OK) {
+    if (gr_model_print(e.model, optimized ? GR_PRINT_OPTIMIZED : GR_PRINT_FILE, all ? SIZE_MAX : (size_t)elide, write_stdout, NULL, &err) != GR_OK) {
         if (ferror(stdout)) cli_die(CLI_EXIT_FAILURE, "standard output: %s", strerror(errno));
         engine_die(&e, &err);
     }

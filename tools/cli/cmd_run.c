@@ -11,8 +11,8 @@
 
 /* Lines whose results may wait for those before them while batches take similar lengths together. */
 #define WINDOW         2048
-#define ROWS_DEFAULT   32
-#define TOKENS_DEFAULT 16384
+#define ROWS_DEFAULT   128
+#define TOKENS_DEFAULT 2048 /* enough to keep cores busy; logits of a vocabulary stay below 250 MB */
 
 typedef struct job {
     engine e;
@@ -211,7 +211,7 @@ static bool take_item(job *r, size_t item, int64_t row, gr_err *err)
         json_open(&j, "outputs", '[');
     } else if (!cli_quiet) {
         cli_add(text, "%s: ", item_place(r, item).s);
-        if (feed_rank(&r->f) == 3) cli_add(text, "%zu choices, at most ", it->lines);
+        if (feed_rank(&r->f) == 3) cli_add(text, "%zu choice%s, at most ", it->lines, it->lines == 1 ? "" : "s");
         cli_add(text, "%lld token%s\n", (long long)it->length, it->length == 1 ? "" : "s");
     }
     for (size_t i = 0; i < r->wanted; i++) {
@@ -251,6 +251,17 @@ static void print_ready(job *r, size_t until)
     }
 }
 
+/* Is the trouble a value that --fetch asks for and the graph lacks? */
+static bool names_fetched(const job *r, const gr_err *err)
+{
+    for (size_t i = 0; i < r->wanted; i++) {
+        char quoted[160];
+        snprintf(quoted, sizeof quoted, "'%s'", cli_show(r->names[i]));
+        if (!r->declared[i].name && strstr(err->text, quoted)) return true;
+    }
+    return false;
+}
+
 /* Run items order[0..n) as one batch. If that fails, its halves are tried, down to the line that is to blame: a batch
  * that was too large then passes, and a wrong id is told with its line. */
 static void run_batch(job *r, const size_t *order, size_t n)
@@ -267,10 +278,12 @@ static void run_batch(job *r, const size_t *order, size_t n)
         return;
     }
     if (err.status == GR_ECANCELLED || engine_interrupted()) exit(CLI_EXIT_INTERRUPT);
-    bool of_lines = err.status == GR_EINPUT || err.status == GR_ELIMIT || err.status == GR_ENOMEM;
+    bool of_lines = err.status != GR_EINVAL && !names_fetched(r, &err);
     if (n == 1 || !of_lines) progress_clear(&r->bar);
     if (!of_lines) engine_die(&r->e, &err);
-    if (n == 1) cli_die(CLI_EXIT_FAILURE, "%s, %s: %s", cli_show(r->in.ids_path), item_place(r, order[0]).s, err.text);
+    if (n == 1)
+        cli_die(CLI_EXIT_FAILURE, "%s, %s, %lld id%s: %s", cli_show(r->in.ids_path), item_place(r, order[0]).s,
+                (long long)r->items[order[0]].length, r->items[order[0]].length == 1 ? "" : "s", err.text);
     run_batch(r, order, n / 2);
     run_batch(r, order + n / 2, n - n / 2);
 }
@@ -427,7 +440,7 @@ static int run(const cli_command *self, int argc, char **argv)
          "this output, or any value inside the graph, instead of all outputs;\nrepeatable", 0},
         {"--json", NULL, CLI_FLAG, &r.json, "print one JSON document instead of text", 0},
         {"--top-k", "K", CLI_INT, &r.top_k, "likeliest ids of logits at every position (0: none)", 0},
-        {"--batch", "N", CLI_INT, &r.batch, "lines per run (default 32, and at most 16384 tokens with padding)", 1},
+        {"--batch", "N", CLI_INT, &r.batch, "lines per run (default: up to 128, and 2048 tokens with padding)", 1},
         {"--pad", "ID", CLI_INT, &r.pad, "id that fills short lines of a batch (default 0)", INT64_MIN},
         {"--choices", "N", CLI_INT, &r.choices, "lines per question, for multiple-choice models", 1},
         ENGINE_OPTIONS(r.e),

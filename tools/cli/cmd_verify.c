@@ -267,7 +267,8 @@ static bool run_set(verify *v, engine *e, const char *folder, case_result *resul
 static bool run_case_sets(verify *v, const test_case *t, case_result *result, gr_err *err)
 {
     engine e = {.threads = v->threads, .max_memory = v->max_memory, .no_passes = v->no_passes, .verbose = v->verbose};
-    if (!t->set_count) return cli_fail(err, GR_EIO, "there is no test_data_set folder");
+    if (!t->set_count)
+        return cli_fail(err, GR_EIO, "%s: there is no test_data_set folder beside it", cli_show(t->model));
     if (!engine_open(&e, t->model, err)) {
         free(e.path);
         return false;

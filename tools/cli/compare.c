@@ -59,17 +59,18 @@ compare_result compare_tensors(const gr_tensor_view *got, const gr_tensor_view *
     int64_t n, dims_a[1], dims_b[1];
     gr_tensor_view a = real_view(got, &n, dims_a), b = real_view(expected, &n, dims_b);
     bool whole = cli_is_int(a.type) || a.type == GR_BOOL;
-    double worst = -INFINITY, whole_atol = isfinite(limits->atol) ? limits->atol : 0;
+    double worst = 0, whole_atol = isfinite(limits->atol) ? limits->atol : 0;
     for (int64_t i = 0; i < n; i++) {
         double x = cli_value(a.type, a.data, i), y = cli_value(b.type, b.data, i);
         double d = whole ? whole_difference(a.type, &a, &b, i) : x == y || (isnan(x) && isnan(y)) ? 0 : fabs(x - y);
         if (isnan(d)) d = INFINITY;
         double over = d - (d == 0 ? 0 : whole ? whole_atol : limits->atol + limits->rtol * fabs(y));
         if (isnan(over)) over = INFINITY; /* infinite expected, and something else here */
-        if (d > 0 && over > 0) r.ok = false;
+        if (d > r.error && worst <= 0) r.at = i;
         if (d > r.error) r.error = d;
         if (d > 0 && over > worst) worst = over, r.at = i;
     }
+    r.ok = worst <= 0;
     int64_t row = a.rank ? a.dims[a.rank - 1] : 1;
     for (int64_t i = 0; !whole && row > 0 && i < n; i += row) {
         double c = cosine_of(&a, &b, i, row);

@@ -71,9 +71,10 @@ static bool read_float(const char *token, size_t size, double *out)
         *out = *rest == 'n' ? NAN : minus ? -INFINITY : INFINITY;
         return true;
     }
-    if (size >= sizeof copy || strspn(token, "0123456789.eE+-") < size || *token == '+') return false;
+    if (size >= sizeof copy || !size || *token == '+') return false;
     memcpy(copy, token, size);
     copy[size] = 0;
+    if (strspn(copy, "0123456789.eE+-") < size) return false;
     *out = strtod(copy, &end);
     return end == copy + size;
 }

@@ -105,9 +105,11 @@ static _Noreturn void unknown_input(const run_inputs *r, const char *name, size_
         gr_value_info info;
         if (gr_model_input(r->model, i, &info) == GR_OK) names[n++] = info.name;
     }
-    const char *near = cli_nearest(cli_strndup(name, size), names, n);
-    cli_die(CLI_EXIT_FAILURE, "the model has no input '%s'%s%s%s", cli_show(cli_strndup(name, size)),
-            near ? "; did you mean '" : "", near ? cli_show(near) : "", near ? "'?" : "");
+    const cli_token_text word = cli_token(name, size);
+    const char *near = cli_nearest(word.s, names, n);
+    if (near)
+        cli_die(CLI_EXIT_FAILURE, "the model has no input '%s'; did you mean '%s'?", cli_show(word.s), cli_show(near));
+    cli_die(CLI_EXIT_FAILURE, "the model has no input '%s'", cli_show(word.s));
 }
 
 void run_inputs_add(run_inputs *r, const char *text)

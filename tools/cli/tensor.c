@@ -156,6 +156,7 @@ static uint16_t half_bits(double value)
     if (isnan(value)) return 0x7e00;
     if (a >= 65520) return sign | 0x7c00;
     int e;
+    if (a == 0) return sign;
     frexp(a, &e);
     if (e < -13) return sign | (uint16_t)nearbyint(ldexp(a, 24));
     return (uint16_t)(sign | (uint16_t)(nearbyint(ldexp(a, 11 - e)) + ((e + 14 - 1) * 1024)));

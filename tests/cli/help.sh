@@ -1,0 +1,7 @@
+graphrun --help
+for command in run info verify bench print; do
+    echo
+    graphrun $command --help
+done
+graphrun help info | head -1
+graphrun --version | sed 's/[0-9][0-9.]*/N/g'
