@@ -23,15 +23,17 @@ TITLES = {"graphrun": "graphrun", "onnxruntime": "ONNX Runtime", "openvino": "Op
 TOLERANCE = 1e-4  # absolute and relative, as for all f32 models
 TURN_SECONDS = 0.25  # a turn is as many runs as fit in this, at least 3
 MEMORY_SHAPE = (1, 128)
+BERT_VOCABULARY = 30522
 
 
 class Peer:
     """A worker process and the conversation with it."""
 
-    def __init__(self, engine, model, threads):
+    def __init__(self, engine, model, threads, vocabulary=BERT_VOCABULARY):
         self.engine = engine
-        self.process = subprocess.Popen([sys.executable, HERE / "worker.py", engine, model, str(threads)],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        arguments = [engine, model, str(threads), str(vocabulary)]
+        self.process = subprocess.Popen([sys.executable, HERE / "worker.py", *arguments], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
 
     def ask(self, do, **order):
         try:
@@ -112,7 +114,7 @@ def fresh_processes(options, engine, repeats):
     """Load time and time to the first result (medians), and anonymous memory after a few runs of one shape."""
     loads, firsts, memory = [], [], []
     for _ in range(repeats):
-        with Peer(engine, options.model, options.threads) as peer:
+        with Peer(engine, options.model, options.threads, options.vocabulary) as peer:
             answer = peer.ask("load", shape=MEMORY_SHAPE[:1] + (8,))
             loads.append(answer["load"])
             firsts.append(answer["first"])
@@ -152,7 +154,7 @@ def measure(options, shapes):
     say = lambda text: print(text, file=sys.stderr, flush=True)
     say("load time and memory, in fresh processes")
     report["fresh"] = {e: fresh_processes(options, e, options.repeats) for e in options.engines}
-    peers = [Peer(e, options.model, options.threads) for e in options.engines]
+    peers = [Peer(e, options.model, options.threads, options.vocabulary) for e in options.engines]
     for peer in peers:
         peer.ask("load")
     report["versions"] = [peer.ask("version")["version"] for peer in peers]
@@ -172,6 +174,7 @@ def main():
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("--peers", default="onnxruntime", help="comma-separated: onnxruntime, openvino")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--vocabulary", type=int, default=BERT_VOCABULARY, help="ids are random below this")
     parser.add_argument("--shapes", type=pathlib.Path, default=HERE / "shapes.txt")
     parser.add_argument("--turns", type=int, default=7, help="turns of each engine per shape")
     parser.add_argument("--repeats", type=int, default=5, help="fresh processes for load time and memory")

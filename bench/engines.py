@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engines that the benchmark compares, behind one face: Engine(model, threads), prepare(inputs), run(), outputs().
 
-prepare() brings inputs into the form the engine wants; only run() is timed. Importing an engine's library happens in
-the constructor of its class object (`load_library`), before load times are taken.
+prepare() picks the inputs that the model has and brings them into the form the engine wants; only run() is timed.
+load_library() comes first, so that load times are without it.
 """
 import ctypes
 import os
@@ -59,7 +59,8 @@ class Graphrun:
         lib.gr_session_create.argtypes = [void, ctypes.POINTER(SessionOptions), ctypes.POINTER(void), err]
         lib.gr_session_run.argtypes = [void, named, size, named, size, err]
         lib.gr_model_output_count.argtypes, lib.gr_model_output_count.restype = [void], size
-        lib.gr_model_output.argtypes = [void, size, ctypes.POINTER(ValueInfo)]
+        lib.gr_model_input_count.argtypes, lib.gr_model_input_count.restype = [void], size
+        lib.gr_model_output.argtypes = lib.gr_model_input.argtypes = [void, size, ctypes.POINTER(ValueInfo)]
         lib.gr_version_string.restype = lib.gr_onednn_version_string.restype = ctypes.c_char_p
         cls.lib = lib
 
@@ -74,20 +75,25 @@ class Graphrun:
         self.check(self.lib.gr_model_load(os.fsencode(model), None, self.model, self.error))
         options = SessionOptions(struct_size=ctypes.sizeof(SessionOptions), threads=threads)
         self.check(self.lib.gr_session_create(self.model, options, self.session, self.error))
-        count = self.lib.gr_model_output_count(self.model)
-        self.names = []
-        for i in range(count):
+        self.wanted = self.list_names(self.lib.gr_model_input_count, self.lib.gr_model_input)
+        self.names = self.list_names(self.lib.gr_model_output_count, self.lib.gr_model_output)
+
+    def list_names(self, count, describe):
+        names = []
+        for i in range(count(self.model)):
             info = ValueInfo()
-            self.check(self.lib.gr_model_output(self.model, i, info))
-            self.names.append(info.name)
+            describe(self.model, i, info)
+            names.append(info.name)
+        return names
 
     def check(self, status):
         if status:
             raise SystemExit(f"bench: graphrun: {self.error.text.decode()}")
 
     def prepare(self, inputs):
-        self.kept = {name: np.ascontiguousarray(array, np.int64) for name, array in inputs.items()}
-        self.inputs = (NamedTensor * len(inputs))()
+        self.kept = {name: np.ascontiguousarray(array, np.int64) for name, array in inputs.items()
+                     if name.encode() in self.wanted}
+        self.inputs = (NamedTensor * len(self.kept))()
         for slot, (name, array) in zip(self.inputs, self.kept.items()):
             dims = (ctypes.c_int64 * array.ndim)(*array.shape)
             slot.name = name.encode()
@@ -130,7 +136,7 @@ class OnnxRuntime:
         self.session = self.lib.InferenceSession(os.fspath(model), options, providers=["CPUExecutionProvider"])
 
     def prepare(self, inputs):
-        self.inputs = inputs
+        self.inputs = {i.name: inputs[i.name] for i in self.session.get_inputs() if i.name in inputs}
 
     def run(self):
         self.results = self.session.run(None, self.inputs)
@@ -155,10 +161,12 @@ class OpenVino:
     def __init__(self, model, threads):
         core = self.lib.Core()
         settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-        self.request = core.compile_model(os.fspath(model), "CPU", settings).create_infer_request()
+        self.compiled = core.compile_model(os.fspath(model), "CPU", settings)
+        self.request = self.compiled.create_infer_request()
 
     def prepare(self, inputs):
-        self.inputs = inputs
+        names = [port.any_name for port in self.compiled.inputs]
+        self.inputs = {name: inputs[name] for name in names if name in inputs}
 
     def run(self):
         self.results = self.request.infer(self.inputs, share_inputs=True, share_outputs=True)

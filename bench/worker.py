@@ -16,8 +16,6 @@ import numpy as np
 
 from engines import ENGINES
 
-VOCABULARY = 30522
-
 
 def anonymous_bytes():
     with open("/proc/self/status") as status:
@@ -27,16 +25,16 @@ def anonymous_bytes():
     raise SystemExit("bench: /proc/self/status has no RssAnon")
 
 
-def make_inputs(batch, tokens):
+def make_inputs(vocabulary, batch, tokens):
     rng = np.random.default_rng([batch, tokens])
-    return {"input_ids": rng.integers(0, VOCABULARY, (batch, tokens), np.int64),
+    return {"input_ids": rng.integers(0, vocabulary, (batch, tokens), np.int64),
             "attention_mask": np.ones((batch, tokens), np.int64),
             "token_type_ids": np.zeros((batch, tokens), np.int64)}
 
 
 class Worker:
-    def __init__(self, engine, model, threads):
-        self.kind, self.model, self.threads = ENGINES[engine], model, threads
+    def __init__(self, engine, model, threads, vocabulary):
+        self.kind, self.model, self.threads, self.vocabulary = ENGINES[engine], model, threads, vocabulary
         self.kind.load_library()
         self.floor = anonymous_bytes()
 
@@ -45,7 +43,7 @@ class Worker:
 
     def do_load(self, shape=None):
         """Load and, given a shape, run once: the time to the first result."""
-        inputs = make_inputs(*shape) if shape else None
+        inputs = make_inputs(self.vocabulary, *shape) if shape else None
         start = time.perf_counter()
         self.engine = self.kind(self.model, self.threads)
         loaded = time.perf_counter()
@@ -55,7 +53,7 @@ class Worker:
         return {"load": loaded - start, "first": time.perf_counter() - start}
 
     def do_run(self, shape, times):
-        self.engine.prepare(make_inputs(*shape))
+        self.engine.prepare(make_inputs(self.vocabulary, *shape))
         self.engine.run()
         seconds = []
         for _ in range(times):
@@ -65,7 +63,7 @@ class Worker:
         return {"seconds": seconds}
 
     def do_save(self, shape, to):
-        self.engine.prepare(make_inputs(*shape))
+        self.engine.prepare(make_inputs(self.vocabulary, *shape))
         self.engine.run()
         np.savez(to, **self.engine.outputs())
         return {}
@@ -75,7 +73,7 @@ class Worker:
 
 
 def main():
-    worker = Worker(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    worker = Worker(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
     for line in sys.stdin:
         order = json.loads(line)
         print(json.dumps(getattr(worker, "do_" + order.pop("do"))(**order)), flush=True)

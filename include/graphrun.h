@@ -184,6 +184,10 @@ GR_API size_t gr_model_output_count(const gr_model *model);
 GR_API gr_status gr_model_input(const gr_model *model, size_t index, gr_value_info *out);
 GR_API gr_status gr_model_output(const gr_model *model, size_t index, gr_value_info *out);
 
+/* The same for any value of the file by its name, inside the graph too; rank -1 and dims NULL where inference knows
+ * nothing. GR_EINVAL if there is none of that name. `dims` and `symbol`s are owned by the model. Thread-safe. */
+GR_API gr_status gr_model_value(gr_model *model, const char *name, gr_value_info *out, gr_err *err);
+
 /* What is in a model: opsets, operators with counts, parameters by module. Every pointer lives as long as the model. */
 typedef struct gr_count {
     const char *domain; /* "" for ai.onnx */

@@ -233,6 +233,24 @@ gr_status gr_model_output(const gr_model *m, size_t index, gr_value_info *out)
     return GR_OK;
 }
 
+gr_status gr_model_value(gr_model *m, const char *name, gr_value_info *out, gr_err *err)
+{
+    if (!m || !name || !out) return gr_fail(err, GR_EINVAL, "gr_model_value: arguments must not be NULL");
+    const gr_graph *g;
+    gr_variant plain = {0}, raw = {.raw = true};
+    GR_TRY(gr_model_graph(m, &plain, &g, err));
+    gr_value *v = gr_graph_find(g, name);
+    if (!v || !gr_value_lives(v)) {
+        GR_TRY(gr_model_graph(m, &raw, &g, err));
+        v = gr_graph_find(g, name);
+    }
+    if (!v || !gr_value_lives(v)) return gr_fail(err, GR_EINVAL, "the model has no value '%s'", gr_show(name));
+    pthread_mutex_lock(&m->lock); /* the arena and the pool of symbols are not safe alone */
+    gr_status status = describe(m, g->syms, v->name, &v->type, false, out, err);
+    pthread_mutex_unlock(&m->lock);
+    return status;
+}
+
 void gr_model_summarize(const gr_model *m, gr_model_summary *out) { *out = m->summary; }
 
 gr_status gr_model_print(gr_model *m, gr_print_level level, size_t max_elements, gr_write_fn write, void *user,

@@ -322,7 +322,10 @@ static gr_status find_plan(gr_session *s, const lane *l, gr_plan **out, gr_err *
         gr_plan_free(s->plans[oldest].plan);
         s->plans[oldest] = s->plans[--s->nplans];
     }
-    GR_TRY(gr_plan_new(l->graph, s->inputs, l->count, l->wanted, &o, &made, err));
+    gr_threads_state threads = gr_threads_enter(s->options.threads);
+    gr_status status = gr_plan_new(l->graph, s->inputs, l->count, l->wanted, &o, &made, err);
+    gr_threads_leave(threads);
+    GR_TRY(status);
     s->plans[s->nplans++] = (cached){made, s->clock};
     *out = made;
     return GR_OK;
@@ -339,7 +342,10 @@ static gr_status run_lane(gr_session *s, lane *l, gr_named_tensor *outputs, gr_e
             return gr_fail(err, GR_ENOMEM, "out of memory for %zu bytes of activations", gr_plan_block(plan));
         l->block_size = gr_plan_block(plan);
     }
-    GR_TRY(gr_plan_run(plan, s->inputs, l->block, l->results, &s->cancel, err));
+    gr_threads_state threads = gr_threads_enter(gr_plan_threads(plan));
+    gr_status status = gr_plan_run(plan, s->inputs, l->block, l->results, &s->cancel, err);
+    gr_threads_leave(threads);
+    GR_TRY(status);
     s->flops += gr_plan_flops(plan);
     s->steps += gr_plan_steps(plan);
     return give_outputs(l, outputs, err);
@@ -377,10 +383,7 @@ gr_status gr_session_run(gr_session *s, const gr_named_tensor *inputs, size_t in
     if (!s || (input_count && !inputs) || (output_count && !outputs))
         return gr_fail(err, GR_EINVAL, "gr_session_run: session, inputs and outputs must not be NULL");
     s->cancel = 0;
-    gr_threads_state threads = gr_threads_enter(s->options.threads);
-    gr_status status = run(s, inputs, input_count, outputs, output_count, err);
-    gr_threads_leave(threads);
-    return status;
+    return run(s, inputs, input_count, outputs, output_count, err);
 }
 
 void gr_session_memory(const gr_session *s, gr_memory_info *out)

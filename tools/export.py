@@ -9,7 +9,7 @@
         --task masked-lm --opset 14 --attention eager --output tiny           random weights
 
 The output folder gets model.onnx (and model.onnx.data), config.json, the checkpoint's vocabulary if it has one, and one
-test_data_set_N per shape: input_I.pb in the order of the graph's inputs, output_I.pb as PyTorch computes them in float32.
+test_data_set_N per shape: input_I.pb in the order of the graph's inputs, output_I.pb as PyTorch computes in float32.
 `graphrun verify FOLDER` runs them. Outputs and module paths keep the names that the exporters give them.
 """
 import argparse
@@ -341,7 +341,7 @@ def drop_stack_traces(graph):
 
 
 def export(o, model, inputs, outputs):
-    """Write model.onnx, with our choice of where weights go. Returns the inputs that are left: unread ones are dropped."""
+    """Write model.onnx, with our choice of where weights go. Returns the inputs that are left: exporters drop some."""
     with tempfile.TemporaryDirectory(dir=o.output) as folder:
         path = pathlib.Path(folder) / "model.onnx"
         write_model(o, model, inputs, outputs, path)
@@ -434,8 +434,8 @@ def main():
         raise SystemExit(f"export.py: {error}") from None
     parameters = sum(p.numel() for p in model.parameters())
     agreement = "" if worst is None else f"; ONNX Runtime agrees to {worst:.1e}"
-    print(f"{o.output / 'model.onnx'}: {model.config.model_type}, {o.task}, opset {o.opset}, {parameters:,} parameters, "
-          f"inputs {', '.join(kept)}, outputs {', '.join(outputs[:4])}{' …' if len(outputs) > 4 else ''}"
+    print(f"{o.output / 'model.onnx'}: {model.config.model_type}, {o.task}, opset {o.opset}, {parameters:,} parameters"
+          f", inputs {', '.join(kept)}, outputs {', '.join(outputs[:4])}{' …' if len(outputs) > 4 else ''}"
           f"{', ' + ', '.join(copied) if copied else ''}{agreement}")
 
 

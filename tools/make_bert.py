@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Make a BERT of any size with random weights as an ONNX file, node for node as PyTorch's TorchScript exporter spells it.
+"""Make a BERT of any size with random weights as an ONNX file, node for node as PyTorch's TorchScript exporter does.
 
 Needs numpy and onnx only. The benchmark and the tests use it where a real export would need gigabytes of PyTorch:
 weights that are stored outside the model are written as they are drawn, so a 3 GB model needs little memory.
@@ -103,7 +103,8 @@ class Bert:
 
     def constant(self, scope, value, dtype):
         array = np.asarray(value, dtype)
-        tensor = helper.make_tensor("", helper.np_dtype_to_tensor_dtype(array.dtype), array.shape, array.tobytes(), True)
+        kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+        tensor = helper.make_tensor("", kind, array.shape, array.tobytes(), raw=True)
         return self.node("Constant", scope, value=tensor)
 
     def ints(self, scope, value):
@@ -195,8 +196,8 @@ class Bert:
         scores = self.node("Add", scope, scores, mask)
         scores = self.node("Softmax", scope, scores, axis=-1 if o.opset >= 13 else 3)
         context = self.node("Transpose", scope, self.node("MatMul", scope, scores, value), perm=[0, 2, 1, 3])
-        shape = self.node("Concat", scope, self.unsqueeze(scope, self.dim_of(scope, context, 0), 0),
-                          self.unsqueeze(scope, self.dim_of(scope, context, 1), 0), self.ints(scope, [o.hidden]), axis=0)
+        leading = [self.unsqueeze(scope, self.dim_of(scope, context, axis), 0) for axis in (0, 1)]
+        shape = self.node("Concat", scope, *leading, self.ints(scope, [o.hidden]), axis=0)
         return self.node("Reshape", scope, context, shape)
 
     def layer(self, index, x, mask, output=None):

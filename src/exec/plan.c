@@ -5,10 +5,14 @@
 #include "exec/plan.h"
 #include "exec/memory.h"
 #include "exec/packs.h"
+#include "exec/threads.h"
 #include <stdio.h>
 
 /* What depends on shapes only is computed once per plan, if it is not larger than this. */
 enum { FOLD_OUTPUT = 16 << 20, FOLD_BUDGET = 128 << 20 };
+
+/* Floating-point operations of a run below which one thread does it: some 100 microseconds. */
+#define SMALL_WORK 1e7
 
 typedef enum { UNUSED, IS_CONST, IS_INPUT, IN_BLOCK, DYNAMIC } place;
 
@@ -313,8 +317,8 @@ static gr_status make_plan(gr_plan *p, gr_err *err)
     return p->homes ? check_memory(p, err) : gr_nomem(err);
 }
 
-gr_status gr_plan_new(const gr_graph *g, const gr_tensor *inputs, size_t nwanted, gr_value *const *wanted,
-                      const gr_plan_options *options, gr_plan **out, gr_err *err)
+static gr_status new_plan(const gr_graph *g, const gr_tensor *inputs, size_t nwanted, gr_value *const *wanted,
+                          const gr_plan_options *options, gr_plan **out, gr_err *err)
 {
     gr_arena *arena = gr_arena_new();
     gr_plan *p = arena ? GR_NEW(arena, gr_plan) : NULL;
@@ -343,6 +347,21 @@ gr_status gr_plan_new(const gr_graph *g, const gr_tensor *inputs, size_t nwanted
     }
     *out = p;
     return GR_OK;
+}
+
+gr_status gr_plan_new(const gr_graph *g, const gr_tensor *inputs, size_t nwanted, gr_value *const *wanted,
+                      const gr_plan_options *options, gr_plan **out, gr_err *err)
+{
+    GR_TRY(new_plan(g, inputs, nwanted, wanted, options, out, err));
+    if (options->threads == 1 || (*out)->flops > SMALL_WORK) return GR_OK;
+    /* Waking a team for each of many small steps takes longer than the steps. */
+    gr_plan_options alone = *options;
+    alone.threads = 1;
+    gr_plan_free(*out);
+    gr_threads_state threads = gr_threads_enter(1);
+    gr_status status = new_plan(g, inputs, nwanted, wanted, &alone, out, err);
+    gr_threads_leave(threads);
+    return status;
 }
 
 static void free_dynamic(gr_plan *p)
@@ -381,6 +400,7 @@ bool gr_plan_fits(const gr_plan *p, const gr_graph *g, const gr_tensor *inputs, 
 size_t gr_plan_block(const gr_plan *p) { return p->block_size; }
 size_t gr_plan_bytes(const gr_plan *p) { return gr_arena_bytes(p->arena); }
 double gr_plan_flops(const gr_plan *p) { return p->flops; }
+int gr_plan_threads(const gr_plan *p) { return p->options.threads; }
 size_t gr_plan_steps(const gr_plan *p) { return p->nsteps; }
 
 /* ---- running ---- */

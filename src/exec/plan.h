@@ -31,6 +31,7 @@ bool gr_plan_fits(const gr_plan *plan, const gr_graph *g, const gr_tensor *input
 size_t gr_plan_block(const gr_plan *plan);
 size_t gr_plan_bytes(const gr_plan *plan);
 double gr_plan_flops(const gr_plan *plan);
+int gr_plan_threads(const gr_plan *plan); /* that a run must have; fewer than asked for where the work is small */
 size_t gr_plan_steps(const gr_plan *plan);
 
 /* Run with inputs' data, in a block. `results[i]`: if its data is not NULL, it has room for `size` bytes, and the value

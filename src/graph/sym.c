@@ -303,7 +303,7 @@ static bool divide_exactly(const poly *a, const poly *b, poly *quotient)
     for (int round = 0; rest.n && round < MAX_TERMS; round++) {
         term t = {0};
         const term *top = &rest.t[0];
-        if (top->c % lead->c || (lead->c == -1 && top->c == INT64_MIN)) return false;
+        if ((lead->c == -1 && top->c == INT64_MIN) || top->c % lead->c) return false;
         t.c = top->c / lead->c;
         uint32_t j = 0;
         for (uint32_t i = 0; i < top->n; i++) {

@@ -20,9 +20,9 @@ static inline void gr_at_put(const gr_tensor *t, int64_t i, double v) { gr_store
 /* v as a tensor of that floating-point type would hold it. */
 static inline double gr_rounded(gr_dtype t, double v)
 {
-    uint64_t cell = 0;
-    gr_store_f64(t, 1, &v, &cell, 0);
-    gr_load_f64(t, 1, &cell, 0, 1, &v);
+    _Alignas(8) unsigned char cell[8] = {0};
+    gr_store_f64(t, 1, &v, cell, 0);
+    gr_load_f64(t, 1, cell, 0, 1, &v);
     return v;
 }
 

@@ -11,8 +11,8 @@
 #include <string.h>
 
 enum {
-    K_BLOCK = 768,          /* so that a piece of a panel and ROW_BLOCK rows of A stay in the second-level cache; shorter */
-    ROW_BLOCK = 96,         /* pieces, for the first level, cost more in passes over C than they save (measured) */
+    K_BLOCK = 1536,         /* so that a piece of a panel stays in the second-level cache; shorter ones, for the first */
+    ROW_BLOCK = 96,         /* level, cost more in passes over C than they save (measured from 128 to 3072) */
     SMALL_WORK = 64 * 1024, /* multiplications below which waking other threads costs more than they save */
     ITEMS_PER_THREAD = 4,   /* so that a thread that is disturbed loses at most about a quarter of its share */
 };
@@ -47,7 +47,7 @@ void gr_gemm_pack(int64_t k, int64_t n, const float *b, int64_t row, int64_t col
 
 /* Row tiles of one piece of a panel group. The tile's fields that depend on k and columns are set. */
 static void rows_of_piece(const gr_gemm *g, const gr_tiles *tiles, gr_tile *t, bool wide, int64_t row, int64_t end,
-                          int64_t k0, int64_t j, const float *next)
+                          int64_t k0, int64_t j)
 {
     const int64_t count = quotient_up(end - row, tiles->rows);
     for (int64_t i = 0; i < count; i++) {
@@ -56,7 +56,6 @@ static void rows_of_piece(const gr_gemm *g, const gr_tiles *tiles, gr_tile *t, b
         t->a = g->a + row * g->lda + k0;
         t->c = g->c + row * g->ldc + j;
         t->residual = g->residual ? g->residual + row * g->ldc + j : NULL;
-        t->prefetch = i == count - 1 ? next : t->b;
         (wide ? tiles->wide : tiles->tile)[rows](t);
         row += rows;
     }
@@ -83,7 +82,7 @@ static void item(const gr_gemm *g, const gr_tiles *tiles, int64_t row, int64_t e
             t.b = g->packed + j * g->k + k0 * width;
             t.cols = least(g->n - j, step * width);
             t.bias = g->bias ? g->bias + j : NULL;
-            rows_of_piece(g, tiles, &t, wide, row, end, k0, j, t.b + step * t.panel);
+            rows_of_piece(g, tiles, &t, wide, row, end, k0, j);
         }
         k0 = k1;
     }
@@ -103,7 +102,7 @@ static cut cut_for(const gr_gemm *g, const gr_tiles *tiles, int threads)
     /* Panels alone do not give every thread work: lower the row blocks. */
     if (c.groups * c.row_blocks < threads)
         c.row_blocks = least(quotient_up(g->m, tiles->rows), quotient_up(wanted, c.groups));
-    const int64_t widest = 16; /* panels of a group: their rows of C stay in the second-level cache */
+    const int64_t widest = 8; /* panels of a group: many items end together, and their rows of C stay in the cache */
     if (quotient_up(panels, c.groups) > widest) c.groups = quotient_up(panels, widest);
     return c;
 }

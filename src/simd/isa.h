@@ -16,7 +16,6 @@ typedef struct gr_tile {
     int64_t lda;
     const float *b;
     int64_t panel;         /* floats from one panel to the next */
-    const float *prefetch; /* what will be read next, as long as k rows of a panel; any address */
     float *c;
     int64_t ldc;
     int64_t cols;          /* valid columns, from 1 to the tile's width */

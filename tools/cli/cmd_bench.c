@@ -22,6 +22,7 @@ typedef struct bench {
     int64_t runs;
     bool json;
     double create_seconds;
+    int64_t vocabulary; /* ids are below it */
     gr_named_tensor *outputs;
     size_t output_count;
     double *times;
@@ -65,10 +66,10 @@ static bool first_run(bench *b, const cli_sizes *shape, measured *m, gr_err *err
     int64_t choices = shape->count == 3       ? shape->at[1]
                       : feed_rank(&b->f) == 3 ? (b->f.choices_fixed > 0 ? b->f.choices_fixed : 2)
                                               : 1;
-    for (int64_t vocabulary = VOCABULARY_TRY;; vocabulary /= 2) {
-        if (!feed_random(&b->f, shape->at[0], choices, shape->at[shape->count - 1], vocabulary, err)) return false;
+    for (;; b->vocabulary /= 2) {
+        if (!feed_random(&b->f, shape->at[0], choices, shape->at[shape->count - 1], b->vocabulary, err)) return false;
         if (run_one(b, &m->first, err)) break;
-        if (err->status != GR_EINPUT || vocabulary == 1) return false;
+        if (err->status != GR_EINPUT || b->vocabulary == 1) return false;
     }
     m->tokens = (double)(b->f.rows * b->f.choices * b->f.length);
     return true;
@@ -204,7 +205,7 @@ static void run_shapes(bench *b, const cli_sizes *shapes, size_t n)
 
 static int run(const cli_command *self, int argc, char **argv)
 {
-    bench b = {.seconds = 1};
+    bench b = {.seconds = 1, .vocabulary = VOCABULARY_TRY};
     cli_list names = {0}, inputs = {0};
     const char *shape = NULL;
     gr_err err;

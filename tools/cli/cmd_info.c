@@ -195,7 +195,8 @@ static int print(const cli_command *self, int argc, char **argv)
     if (names.n != 1) cli_usage(self, "give one model");
     if (!engine_load(&e, names.items[0], &err)) engine_die(&e, &err);
     errno = 0;
-    if (gr_model_print(e.model, optimized ? GR_PRINT_OPTIMIZED : GR_PRINT_FILE, all ? SIZE_MAX : (size_t)elide, write_stdout, NULL, &err) != GR_OK) {
+    if (gr_model_print(e.model, optimized ? GR_PRINT_OPTIMIZED : GR_PRINT_FILE, all ? SIZE_MAX : (size_t)elide,
+                       write_stdout, NULL, &err) != GR_OK) {
         if (ferror(stdout)) cli_die(CLI_EXIT_FAILURE, "standard output: %s", strerror(errno));
         engine_die(&e, &err);
     }
