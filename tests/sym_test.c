@@ -180,13 +180,13 @@ static void test_eval(void)
 
 typedef struct pair {
     gr_dim d;
-    __int128 value;
-    bool valid; /* small enough, no division by zero */
+    int64_t value;
+    bool valid; /* below 1e9, so that no product overflows; no division by zero */
 } pair;
 
-static __int128 floor_mod(__int128 x, __int128 y)
+static int64_t floor_mod(int64_t x, int64_t y)
 {
-    __int128 r = x % y;
+    int64_t r = x % y;
     return r && (r < 0) != (y < 0) ? r + y : r;
 }
 

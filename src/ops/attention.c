@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Attention: softmax(q k^T scale + bias) v for every head. Two operators share the kernels: ONNX's (grouped heads,
- * caches, causal and windowed masks, soft cap) and the fused graphrun.Attention, which takes projections [batch,
- * tokens, heads * size] as they leave their matrix products and adds one mask.
+ * caches, causal and windowed masks, soft cap) and the fused graphrun.Attention, which takes queries [batch, tokens,
+ * heads * size] as they leave their matrix product, keys and values like that or split by heads [batch, heads, tokens,
+ * size] as they leave a cache, and adds one mask.
  *
  * The bias of a query row is the sum of the mask and -inf for every key that may not be seen. ONNX gives zeros for a
- * query that sees no key at all; the fused operator is only a spelling of Softmax and gives NaN as that does.
+ * query that sees no key at all; the fused operator is only a spelling of Softmax and gives NaN as that does, unless its
+ * attribute empty_is_zero says otherwise (exporters guard Softmax with Where(IsNaN(p), 0, p)).
  */
 #include "elem.h"
 #include "simd/simd.h"
@@ -16,6 +18,7 @@ enum scores_mode { RAW, CAPPED, BIASED, PROBABILITIES };
 
 typedef struct params {
     bool fused;
+    bool zero_empty;         /* a query that sees no key gives zeros, not NaN */
     bool causal;
     bool pads_mask;          /* a mask of one column is short, not repeated (from opset 24 on) */
     int64_t heads, kv_heads; /* of 3-D inputs; 0: not given */
@@ -33,6 +36,7 @@ static gr_status parse(gr_attrs attrs, gr_arena *arena, bool pads_mask, const vo
     if (!p) return gr_nomem(err);
     *out = p;
     p->pads_mask = pads_mask;
+    p->zero_empty = true;
     p->scaled = gr_attr_find(attrs, "scale") != NULL;
     GR_TRY(gr_attr_float(attrs, "scale", 0, &p->scale, err));
     GR_TRY(gr_attr_float(attrs, "softcap", 0, &p->softcap, err));
@@ -66,6 +70,7 @@ static gr_status parse_fused(gr_attrs attrs, gr_arena *arena, const void **out, 
     if (!p) return gr_nomem(err);
     *out = p;
     *p = (params){.fused = true, .left = -1, .right = -1, .scaled = gr_attr_find(attrs, "scale") != NULL};
+    GR_TRY(gr_attr_bool(attrs, "empty_is_zero", false, &p->zero_empty, err));
     if (!gr_attr_find(attrs, "num_heads")) return gr_fail(err, GR_EMODEL, "attribute 'num_heads' is missing");
     GR_TRY(gr_attr_float(attrs, "scale", 0, &p->scale, err));
     GR_TRY(gr_attr_int_in(attrs, "num_heads", 1, 1, INT32_MAX, &p->heads, err));
@@ -208,9 +213,10 @@ static gr_status infer(const gr_infer *c, gr_err *err)
     }
     shape z;
     int rank = c->in[QUERY]->rank;
-    if (c->in[KEY]->rank != rank || c->in[VALUE]->rank != rank || (p->fused && rank != 3))
+    bool alike = c->in[KEY]->rank == rank && c->in[VALUE]->rank == rank;
+    if (p->fused ? rank != 3 : !alike)
         return gr_fail(err, GR_EMODEL, "inputs 0, 1 and 2 have ranks %d, %d and %d, expected %s", rank,
-                       c->in[KEY]->rank, c->in[VALUE]->rank, p->fused ? "3" : "3 or 4");
+                       c->in[KEY]->rank, c->in[VALUE]->rank, p->fused ? "3 for the first" : "3 or 4 for all");
     GR_TRY(measure(c, &z, err));
     gr_dim total = gr_sym_add(c->syms, z.past, z.keys);
     GR_TRY(check_mask(c, &z, total, err));
@@ -254,14 +260,13 @@ static layout layout_of(const gr_step *s)
 {
     const params *p = GR_PARAMS(params, s);
     const gr_tensor *q = s->in[QUERY], *k = s->in[KEY], *v = s->in[VALUE], *y = s->out[Y], *mask = gr_step_in(s, MASK);
-    bool split = q->rank == 4;
     layout l = {.batch = q->dims[0],
-                .heads = split ? q->dims[1] : p->heads,
-                .kv_heads = split ? k->dims[1] : p->kv_heads,
+                .heads = q->rank == 4 ? q->dims[1] : p->heads,
+                .kv_heads = k->rank == 4 ? k->dims[1] : p->kv_heads,
                 .queries = q->dims[q->rank - 2],
                 .keys = k->dims[k->rank - 2]};
-    l.head = split ? q->dims[3] : q->dims[2] / l.heads;
-    l.v_head = split ? v->dims[3] : v->dims[2] / l.kv_heads;
+    l.head = q->rank == 4 ? q->dims[3] : q->dims[2] / l.heads;
+    l.v_head = v->rank == 4 ? v->dims[3] : v->dims[2] / l.kv_heads;
     l.past = gr_step_in(s, PAST_KEY) ? s->in[PAST_KEY]->dims[2] : 0;
     l.total = l.past + l.keys;
     l.q = place_of(q, l.head);
@@ -410,7 +415,7 @@ static void ref_row(const gr_step *s, const layout *l, int64_t b, int64_t h, int
     }
     put_scores(s, l, BIASED, row, p);
     softmax(s, l->total, p);
-    if (!a->fused && greatest == -INFINITY) memset(p, 0, (size_t)l->total * sizeof *p);
+    if (a->zero_empty && greatest == -INFINITY) memset(p, 0, (size_t)l->total * sizeof *p);
     put_scores(s, l, PROBABILITIES, row, p);
 }
 
@@ -565,7 +570,7 @@ static void probabilities(const gr_step *s, const tiled *t, int64_t b, int64_t h
         float *x = scores + i * t->row, scale = (float)t->l.scale;
         if (i == 0 || !same_bias) {
             bias = bias_row(s, &t->l, b, h, query + i, n, scores + t->tile * t->row);
-            none = !p->fused && bias && v->max((size_t)n, bias) == -INFINITY;
+            none = p->zero_empty && bias && v->max((size_t)n, bias) == -INFINITY;
         }
         if (none) {
             memset(x, 0, (size_t)n * sizeof *x);

@@ -1,29 +1,36 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Attention(q, k, v) = softmax(scale * q k^T + mask) v per head, found from each Softmax: backwards through an added
- * mask and scalar factors to the product of queries and keys, forwards to the product with the values and the merge of
- * the heads. Scalars may stand on q, on k or on the product; keys may be transposed in one step or two. Requires no-op
- * and linear.
+ * Attention(q, k, v) = softmax(scale * q k^T + mask) v per head, found from each Softmax: backwards through masks and
+ * scalar factors to the product of queries and keys, forwards to the product with the values and the merge of the heads.
+ * Scalars may stand on q, on k or on the product; keys may be transposed in one step or two, and come from a projection
+ * or a cache. Masks may be added, or chosen by Where with a fill so low that adding it says the same. Requires no-op,
+ * reshape, expand and linear.
  */
 #include "match.h"
 #include "passes.h"
 #include <math.h>
 
+/* A fill from which on a score disappears in it, so that choosing and adding are the same (half of float's range). */
+#define LOWEST_FILL (-1e37)
+
+enum { MAX_MASKS = 4 };
+
+typedef struct mask_step { /* from the scores outwards */
+    gr_value *add;         /* added, or */
+    gr_value *cond, *fill; /* chosen by a condition */
+    bool fill_if;          /* the fill is taken where the condition holds */
+} mask_step;
+
 typedef struct found {
-    gr_node *softmax, *merged; /* merged: the Reshape to [batch, queries, heads * size] */
-    gr_value *q, *k, *v, *mask;
+    gr_node *softmax, *merge; /* merge: the Reshape to [batch, queries, heads * size] */
+    gr_value *scores;         /* of the product, [batch, heads, queries, keys] */
+    gr_value *q, *k, *v;
     int64_t heads;
     double scale;
-    gr_node *nodes[24];        /* between them, all of which the match covers */
-    int count;
+    bool guarded;             /* by Where(IsNaN(p), 0, p) */
+    int nmasks;
+    mask_step masks[MAX_MASKS]; /* the outermost first */
 } found;
-
-static bool cover(found *f, gr_node *n)
-{
-    if (!n || f->count == (int)(sizeof f->nodes / sizeof *f->nodes)) return false;
-    f->nodes[f->count++] = n;
-    return true;
-}
 
 static bool is_op(const gr_node *n, const char *name) { return n && !n->op->domain && !strcmp(n->op->name, name); }
 
@@ -32,10 +39,7 @@ static gr_node *maker(const gr_value *v, const char *op)
     return v && !v->konst && is_op(v->def, op) && v->def->out[0] == v ? v->def : NULL;
 }
 
-static gr_node *only_reader(const gr_value *v)
-{
-    return v->nuses == 1 && !v->is_output ? v->uses->user : NULL;
-}
+static gr_node *only_reader(const gr_value *v) { return v->nuses == 1 && !v->is_output ? v->uses->user : NULL; }
 
 static bool has_order(const gr_node *n, const char *order)
 {
@@ -48,7 +52,7 @@ static bool has_order(const gr_node *n, const char *order)
 }
 
 /* Step back through multiplications and divisions by scalars, collecting the factor. */
-static gr_value *strip_scale(found *f, gr_value *v)
+static gr_value *strip_scale(gr_value *v, double *scale)
 {
     double x;
     for (;;) {
@@ -63,17 +67,76 @@ static gr_value *strip_scale(found *f, gr_value *v)
         } else {
             return v;
         }
-        f->scale *= x;
-        if (!cover(f, mul ? mul : div)) return NULL;
+        *scale *= x;
     }
 }
+
+/* ---- from the softmax back to the product ---- */
+
+/* Something of fewer or repeated axes that leaves the shape of the scores alone. */
+static bool broadcasts_into(const gr_value *v, const gr_value *scores)
+{
+    const gr_type *m = &v->type, *s = &scores->type;
+    if (m->rank < 0 || m->rank > s->rank) return false;
+    for (int i = 0; i < m->rank; i++)
+        if (!gr_dim_is(m->dims[i], 1) && !gr_dim_same(m->dims[i], s->dims[s->rank - m->rank + i])) return false;
+    return true;
+}
+
+static bool is_low(const gr_value *v)
+{
+    double x;
+    return gr_scalar_of(v, &x) && x <= LOWEST_FILL;
+}
+
+/* The value under an added mask or a choice, or NULL; the mask is noted. */
+static gr_value *under_mask(found *f, gr_value *v, int which)
+{
+    gr_node *add = maker(v, "Add"), *where = maker(v, "Where");
+    if (f->nmasks == MAX_MASKS) return NULL;
+    mask_step *m = &f->masks[f->nmasks];
+    if (add && which < 2 && broadcasts_into(gr_in(add, 1 - (uint32_t)which), v)) {
+        *m = (mask_step){.add = gr_in(add, 1 - (uint32_t)which)};
+        f->nmasks++;
+        return gr_in(add, (uint32_t)which);
+    }
+    if (where && which < 2 && broadcasts_into(gr_in(where, 0), v) && is_low(gr_in(where, 2 - (uint32_t)which))) {
+        *m = (mask_step){.cond = gr_in(where, 0), .fill = gr_in(where, 2 - (uint32_t)which), .fill_if = which == 1};
+        f->nmasks++;
+        return gr_in(where, 1 + (uint32_t)which);
+    }
+    return NULL;
+}
+
+/* Scale and masks do not commute: once a mask is passed, a factor further out would scale it too. */
+static bool find_product(found *f, gr_value *v)
+{
+    double scale = 1;
+    if (v->is_output || v->nuses != 1) return false; /* somebody looks at scores: they must exist */
+    gr_value *inner = strip_scale(v, &scale);
+    if (maker(inner, "MatMul") && inner->nuses == 1 && !inner->is_output) {
+        f->scores = inner;
+        f->scale = scale;
+        return true;
+    }
+    if (scale != 1) return false;
+    for (int which = 0; which < 2; which++) {
+        found before = *f;
+        gr_value *next = under_mask(f, v, which);
+        if (next && find_product(f, next)) return true;
+        *f = before;
+    }
+    return false;
+}
+
+/* ---- queries, keys and values ---- */
 
 /* x of Reshape(x, [batch, tokens, heads, size]). */
 static gr_value *split_source(found *f, const gr_value *v)
 {
     gr_node *n = maker(v, "Reshape");
-    gr_value *x = gr_in(n ? n : f->softmax, 0);
-    if (!n || x->type.rank != 3 || v->type.rank != 4 || !cover(f, n)) return NULL;
+    gr_value *x = n ? gr_in(n, 0) : NULL;
+    if (!x || x->type.rank != 3 || v->type.rank != 4) return NULL;
     const gr_dim *a = x->type.dims, *b = v->type.dims;
     if (!gr_dim_same(a[0], b[0]) || !gr_dim_same(a[1], b[1]) || b[2].expr || b[3].expr || a[2].expr) return NULL;
     if (b[2].k * b[3].k != a[2].k || (f->heads && f->heads != b[2].k)) return NULL;
@@ -81,78 +144,63 @@ static gr_value *split_source(found *f, const gr_value *v)
     return x;
 }
 
-/* [batch, heads, tokens, size] back to [batch, tokens, heads * size]. */
+/* [batch, heads, tokens, size]: back to [batch, tokens, heads * size] if it was made of that. */
 static gr_value *head_source(found *f, gr_value *v)
 {
-    v = strip_scale(f, v);
+    v = strip_scale(v, &f->scale);
     gr_node *n = maker(v, "Transpose");
-    if (!n || !has_order(n, "0213") || !cover(f, n)) return NULL;
-    return split_source(f, strip_scale(f, gr_in(n, 0)));
+    return n && has_order(n, "0213") ? split_source(f, strip_scale(gr_in(n, 0), &f->scale)) : NULL;
 }
 
-/* [batch, heads, size, tokens] likewise. */
+/* The same, or split by heads as it is (from a cache). */
+static gr_value *cache_source(found *f, gr_value *v)
+{
+    double scale = f->scale;
+    gr_value *x = head_source(f, v);
+    if (x) return x;
+    f->scale = scale;
+    v = strip_scale(v, &f->scale);
+    bool split = v->type.rank == 4 && gr_dim_is(v->type.dims[1], f->heads) && gr_dim_known(v->type.dims[3]);
+    return split ? v : NULL;
+}
+
+/* [batch, heads, size, tokens]. */
 static gr_value *key_source(found *f, gr_value *v)
 {
-    v = strip_scale(f, v);
+    v = strip_scale(v, &f->scale);
     gr_node *n = maker(v, "Transpose");
-    if (!n || !cover(f, n)) return NULL;
-    if (has_order(n, "0231")) return split_source(f, strip_scale(f, gr_in(n, 0)));
-    return has_order(n, "0132") ? head_source(f, gr_in(n, 0)) : NULL;
-}
-
-/* A mask that is added to scores [batch, heads, queries, keys] without changing their shape. */
-static bool is_mask(const gr_value *mask, const gr_value *scores)
-{
-    const gr_type *m = &mask->type, *s = &scores->type;
-    if (m->dtype != GR_FLOAT || m->rank < 0 || m->rank > 4) return false;
-    for (int i = 0; i < m->rank; i++) {
-        gr_dim d = m->dims[i];
-        if (!gr_dim_is(d, 1) && !gr_dim_same(d, s->dims[4 - m->rank + i])) return false;
-    }
-    return true;
-}
-
-static bool find_scores(found *f)
-{
-    gr_value *s = strip_scale(f, gr_in(f->softmax, 0));
-    if (!s || f->scale != 1) return false;
-    gr_node *add = maker(s, "Add");
-    gr_value *product = s;
-    if (add && cover(f, add)) {
-        for (uint32_t i = 0; i < 2 && !f->mask; i++) {
-            found before = *f;
-            product = strip_scale(f, gr_in(add, i));
-            if (product && maker(product, "MatMul") && is_mask(gr_in(add, 1 - i), product))
-                f->mask = gr_in(add, 1 - i);
-            else
-                *f = before;
-        }
-        if (!f->mask) return false;
-    } else {
-        product = strip_scale(f, s);
-    }
-    gr_node *n = maker(product, "MatMul");
-    if (!n || !cover(f, n)) return false;
-    f->q = head_source(f, gr_in(n, 0));
-    f->k = f->q ? key_source(f, gr_in(n, 1)) : NULL;
-    return f->k != NULL;
+    if (!n) return NULL;
+    if (has_order(n, "0231")) return split_source(f, strip_scale(gr_in(n, 0), &f->scale));
+    return has_order(n, "0132") ? cache_source(f, gr_in(n, 0)) : NULL;
 }
 
 static bool find_context(found *f)
 {
-    gr_node *n = only_reader(f->softmax->out[0]);
-    if (!is_op(n, "MatMul") || gr_in(n, 0) != f->softmax->out[0] || !cover(f, n)) return false;
+    gr_value *p = f->softmax->out[0];
+    gr_node *n = only_reader(p);
+    /* Where(IsNaN(p), 0, p) */
+    if (!n && p->nuses == 2 && !p->is_output) {
+        gr_node *a = p->uses->user, *b = p->uses->next->user;
+        gr_node *where = is_op(a, "Where") ? a : b, *nan = where == a ? b : a;
+        double zero;
+        if (!is_op(where, "Where") || !is_op(nan, "IsNaN") || gr_in(where, 0) != nan->out[0]) return false;
+        if (gr_in(where, 2) != p || !gr_scalar_of(gr_in(where, 1), &zero) || zero != 0) return false;
+        f->guarded = true;
+        p = where->out[0];
+        n = only_reader(p);
+    }
+    if (!is_op(n, "MatMul") || gr_in(n, 0) != p) return false;
     double before = f->scale;
-    f->v = head_source(f, gr_in(n, 1));
+    f->v = cache_source(f, gr_in(n, 1));
     if (!f->v || f->scale != before) return false;
     gr_node *back = only_reader(n->out[0]);
-    if (!is_op(back, "Transpose") || !has_order(back, "0213") || !cover(f, back)) return false;
-    gr_node *merge = only_reader(back->out[0]);
-    if (!is_op(merge, "Reshape") || gr_in(merge, 0) != back->out[0] || !cover(f, merge)) return false;
-    const gr_type *y = &merge->out[0]->type, *q = &f->q->type, *v = &f->v->type;
-    f->merged = merge;
+    if (!is_op(back, "Transpose") || !has_order(back, "0213")) return false;
+    f->merge = only_reader(back->out[0]);
+    if (!is_op(f->merge, "Reshape") || gr_in(f->merge, 0) != back->out[0]) return false;
+    const gr_type *y = &f->merge->out[0]->type, *q = &f->q->type, *v = &f->v->type;
+    gr_dim width = v->rank == 3 ? v->dims[2] : GR_DIM(v->dims[3].k * f->heads);
     return y->rank == 3 && gr_dim_same(y->dims[0], q->dims[0]) && gr_dim_same(y->dims[1], q->dims[1]) &&
-           gr_dim_same(y->dims[2], v->dims[2]);
+           gr_dim_same(y->dims[2], width);
 }
 
 static bool last_axis(const gr_node *n)
@@ -161,32 +209,53 @@ static bool last_axis(const gr_node *n)
     return gr_attr_int(n->attrs, "axis", n->op->since < 13 ? 1 : -1, &axis, NULL) == GR_OK && (axis == -1 || axis == 3);
 }
 
-/* Shared producers (a k that two layers read) are fine: what is still read stays. Only the scores must be ours alone,
- * or computing them twice would be worse than leaving them. */
-static bool scores_escape(const found *f)
+static bool find(found *f)
 {
-    const gr_value *v = gr_in(f->softmax, 0);
-    while (v->def && f->merged) {
-        if (v->nuses != 1 || v->is_output) return true;
-        if (is_op(v->def, "MatMul")) return false;
-        const gr_value *next = gr_in(v->def, 0);
-        if (next == f->mask || next->konst) next = gr_in(v->def, 1);
-        v = next;
-    }
-    return true;
+    const gr_value *p = f->softmax->out[0];
+    if (p->konst || p->type.rank != 4 || p->type.dtype != GR_FLOAT || !last_axis(f->softmax)) return false;
+    if (!find_product(f, gr_in(f->softmax, 0))) return false;
+    gr_node *product = f->scores->def;
+    f->q = head_source(f, gr_in(product, 0));
+    f->k = f->q ? key_source(f, gr_in(product, 1)) : NULL;
+    return f->k && find_context(f);
 }
 
-static gr_status rewrite(gr_graph *g, const found *f, bool *done, gr_err *err)
+/* ---- rewriting ---- */
+
+/* What the masks come to when they are added to scores, from the innermost outwards. NULL with *ok: none. */
+static gr_value *build_mask(gr_build *b, const found *f, bool *ok)
 {
-    gr_build b = {g, f->merged, err};
-    gr_attr attrs[] = {gr_attr_of_int("num_heads", f->heads), gr_attr_of_float("scale", (float)f->scale)};
-    gr_value *in[] = {f->q, f->k, f->v, f->mask}, *old = f->merged->out[0];
-    gr_value *y = gr_build_node(&b, "graphrun", "Attention", gr_build_attrs(&b, 2, attrs), 4, in);
+    gr_value *mask = NULL, *zero = NULL;
+    *ok = true;
+    for (int i = f->nmasks - 1; i >= 0 && *ok; i--) {
+        const mask_step *m = &f->masks[i];
+        if (m->add) {
+            gr_value *in[] = {mask, m->add};
+            mask = mask ? gr_build_node(b, "", "Add", (gr_attrs){0}, 2, in) : m->add;
+        } else {
+            if (!mask && !zero) zero = gr_graph_scalar(b->g, "zero", 0);
+            gr_value *kept = mask ? mask : zero;
+            gr_value *in[] = {m->cond, m->fill_if ? m->fill : kept, m->fill_if ? kept : m->fill};
+            mask = kept ? gr_build_node(b, "", "Where", (gr_attrs){0}, 3, in) : NULL;
+        }
+        *ok = mask != NULL;
+    }
+    return mask;
+}
+
+static gr_status rewrite(gr_graph *g, const found *f, gr_err *err)
+{
+    bool ok;
+    gr_build b = {g, f->merge, err};
+    gr_attr attrs[] = {gr_attr_of_int("num_heads", f->heads), gr_attr_of_float("scale", (float)f->scale),
+                       gr_attr_of_int("empty_is_zero", 1)};
+    gr_value *in[] = {f->q, f->k, f->v, build_mask(&b, f, &ok)}, *old = f->merge->out[0];
+    gr_value *y = ok ? gr_build_node(&b, "graphrun", "Attention", gr_build_attrs(&b, f->guarded ? 3 : 2, attrs), 4, in)
+                     : NULL;
     if (!y) return err ? err->status : GR_ENOMEM;
     gr_replace_uses(old, y);
     gr_take_name(y, old);
     y->def->name = f->softmax->name;
-    *done = true;
     return GR_OK;
 }
 
@@ -195,12 +264,9 @@ gr_status gr_pass_attention(gr_graph *g, int *hits, gr_err *err)
     for (gr_node *n = g->first, *next; n; n = next) {
         next = n->next;
         found f = {.softmax = n, .scale = 1};
-        bool done = false;
-        if (!is_op(n, "Softmax") || n->out[0]->konst || n->out[0]->type.rank != 4) continue;
-        if (n->out[0]->type.dtype != GR_FLOAT || !last_axis(n)) continue;
-        if (!find_scores(&f) || !find_context(&f) || scores_escape(&f)) continue;
-        GR_TRY(rewrite(g, &f, &done, err));
-        if (done) ++*hits;
+        if (!is_op(n, "Softmax") || !find(&f)) continue;
+        GR_TRY(rewrite(g, &f, err));
+        ++*hits;
     }
-    return GR_OK;
+    return *hits ? gr_pass_common(g, hits, err) : GR_OK; /* layers build their masks alike */
 }

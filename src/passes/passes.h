@@ -12,6 +12,7 @@ gr_status gr_pass_inline_if(gr_graph *g, int *hits, gr_err *err);      /* If wit
 gr_status gr_pass_noop(gr_graph *g, int *hits, gr_err *err);           /* operators that change nothing */
 gr_status gr_pass_common(gr_graph *g, int *hits, gr_err *err);         /* equal nodes on equal inputs */
 gr_status gr_pass_reshape(gr_graph *g, int *hits, gr_err *err);        /* shape arithmetic out of the graph */
+gr_status gr_pass_expand(gr_graph *g, int *hits, gr_err *err);         /* operands keep their small shape */
 gr_status gr_pass_layer_norm(gr_graph *g, int *hits, gr_err *err);
 gr_status gr_pass_gelu(gr_graph *g, int *hits, gr_err *err);
 gr_status gr_pass_linear(gr_graph *g, int *hits, gr_err *err);         /* MatMul or Gemm with bias, activation, residual */

@@ -11,6 +11,7 @@ static const gr_pass pipeline[] = {
     {"no-op", gr_pass_noop},
     {"common", gr_pass_common},
     {"reshape", gr_pass_reshape},
+    {"expand", gr_pass_expand},
     /* Small formulas before what is made of them: a linear layer takes its activation and residual with it. */
     {"layer-norm", gr_pass_layer_norm},
     {"gelu", gr_pass_gelu},

@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Write ONNX's node tests into a folder, for tests/conformance_test.c.
+
+    make_cases.py FOLDER
+
+FOLDER/<case> holds model.onnx and test_data_set_0/{input,output}_<i>.pb as ONNX's own generator lays them out, and
+case.txt: the tolerances of the case, and which inputs and outputs are tensors ("tensor", "sequence", "optional"; "none"
+for an optional that is empty). FOLDER/cases.txt lists the cases below a line that names the version of onnx; it is written last, and where it
+is there already nothing is done.
+"""
+import os
+import shutil
+import sys
+import warnings
+
+import onnx
+from onnx import TensorProto, numpy_helper
+
+VERSION = "1.23.0"  # the one that manifest.txt is about
+HEAD = f"# onnx {VERSION}\n"
+
+
+def write(path, data):
+    with open(path, "wb") as f:
+        f.write(data)
+
+
+def message(value, info):
+    """A value of the case as the message that its declared type asks for, and the name of its kind."""
+    if info.type.HasField("sequence_type"):
+        return numpy_helper.from_list(value, info.name), "sequence"
+    if info.type.HasField("optional_type"):
+        return numpy_helper.from_optional(value, info.name), "none" if value is None else "optional"
+    if isinstance(value, TensorProto):
+        return value, "tensor"
+    return numpy_helper.from_array(value, info.name), "tensor"
+
+
+def write_values(folder, role, values, infos):
+    kinds = []
+    for i, value in enumerate(values):
+        proto, kind = message(value, infos[i])
+        write(os.path.join(folder, f"{role}_{i}.pb"), proto.SerializeToString())
+        kinds.append(kind)
+    return f"{role}s {' '.join(kinds)}\n"
+
+
+def write_case(folder, case):
+    graph = case.model.graph
+    write(os.path.join(folder, "model.onnx"), case.model.SerializeToString())
+    if len(case.data_sets) != 1:
+        raise SystemExit(f"make_cases.py: {case.name} has {len(case.data_sets)} data sets, expected one")
+    inputs, outputs = case.data_sets[0]
+    data = os.path.join(folder, "test_data_set_0")
+    os.mkdir(data)
+    text = f"rtol {case.rtol!r}\natol {case.atol!r}\n"
+    text += write_values(data, "input", inputs, graph.input)
+    text += write_values(data, "output", outputs, graph.output)
+    write(os.path.join(folder, "case.txt"), text.encode())
+
+
+def main():
+    if len(sys.argv) != 2:
+        raise SystemExit("usage: make_cases.py FOLDER")
+    if onnx.__version__ != VERSION:
+        raise SystemExit(f"make_cases.py: found onnx {onnx.__version__}, the manifest is about {VERSION}")
+    top = sys.argv[1]
+    index = os.path.join(top, "cases.txt")
+    if os.path.exists(index):
+        with open(index, encoding="utf-8") as f:
+            if f.readline() == HEAD:
+                return
+    warnings.simplefilter("ignore", RuntimeWarning)  # cases divide by zero on purpose
+    from onnx.backend.test.case.node import collect_testcases
+
+    cases = sorted(collect_testcases(None), key=lambda case: case.name)
+    shutil.rmtree(top, ignore_errors=True)
+    os.makedirs(top)
+    for case in cases:
+        folder = os.path.join(top, case.name)
+        os.mkdir(folder)
+        write_case(folder, case)
+    write(index, (HEAD + "".join(case.name + "\n" for case in cases)).encode())
+    print(f"{len(cases)} cases in {top}")
+
+
+if __name__ == "__main__":
+    main()
