@@ -145,7 +145,7 @@ static gr_status check_view(const gr_named_tensor *in, gr_tensor *out, gr_err *e
         return gr_fail(err, GR_EINPUT, "input '%s' has rank %d, expected 0 to %d", gr_show(in->name), t->rank, GR_MAX_RANK);
     *out = (gr_tensor){.kind = GR_KIND_TENSOR, .dtype = t->type, .rank = t->rank, .data = t->data};
     if (t->rank) memcpy(out->dims, t->dims, (size_t)t->rank * sizeof *t->dims);
-    if (gr_dtype_bits(t->type) < 8 || !gr_elements(out->rank, out->dims, &out->elements) ||
+    if (gr_dtype_bits(t->type) == 0 || !gr_elements(out->rank, out->dims, &out->elements) ||
         !gr_bytes(out->dtype, out->elements, &out->size))
         return gr_fail(err, GR_EINPUT, "input '%s' has a type or shape that no tensor can have", gr_show(in->name));
     if (out->size != t->size || (out->size && !t->data))
@@ -201,6 +201,10 @@ static gr_status missing_input(const gr_graph *g, const gr_value *v, gr_err *err
 {
     char list[512] = "";
     size_t at = 0;
+    if (v->type.kind != GR_KIND_TENSOR && v->type.kind != GR_KIND_NONE)
+        return gr_fail(err, GR_EUNSUPPORTED, "input '%s' is no tensor, and only tensors can be fed", gr_show(v->name));
+    if (v->type.dtype == GR_STRING)
+        return gr_fail(err, GR_EUNSUPPORTED, "input '%s' holds strings, which are not supported", gr_show(v->name));
     for (size_t i = 0; i < g->ninputs && at < sizeof list - 130; i++)
         at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", i ? ", " : "", gr_show(g->inputs[i]->name));
     return gr_fail(err, GR_EINPUT, "input '%s' is missing; the model needs %s", gr_show(v->name), list);
@@ -216,7 +220,7 @@ static gr_status bind_inputs(gr_session *s, const gr_graph *g, const gr_named_te
         GR_TRY(check_view(&inputs[k], &s->inputs[i], err));
         GR_TRY(check_type(g, g->inputs[i], &s->inputs[i], err));
         gr_tensor *t = &s->inputs[i];
-        size_t align = (size_t)gr_dtype_bits(t->dtype) / 8;
+        size_t align = ((size_t)gr_dtype_bits(t->dtype) + 7) / 8;
         t->aligned = true;
         if (!t->size || (uintptr_t)t->data % (align > 8 ? 8 : align) == 0) continue;
         s->copy_sizes[i] = t->size;

@@ -395,16 +395,21 @@ gr_dim gr_sym_select(gr_syms *s, gr_dim cond, gr_dim yes, gr_dim no)
     return operation(s, S_SELECT, cond, yes, no, x < y ? x : y);
 }
 
-/* Whether broadcasting `whole` with `part` can only give `whole`. One that takes the first k > 1 positions of a table,
- * min(n, k), fits n only where it equals n; and what already came from broadcasting n fits n only as itself. */
+static const symbol *only_symbol(gr_dim d)
+{
+    bool one = d.expr && d.expr->n == 1 && d.expr->t[0].n == 1 && d.expr->t[0].c == 1;
+    return one ? d.expr->t[0].f[0] : NULL;
+}
+
+/* Whether broadcasting `whole` with `part` can only give `whole`. A stretch of a table, min(n, k) long and perhaps
+ * written max(min(n, k), 0), fits n only where it equals n (or is 1); and what already came from broadcasting n fits n
+ * only as itself. */
 static bool absorbs(gr_dim whole, gr_dim part)
 {
-    const symbol *v = part.expr && part.expr->n == 1 && part.expr->t[0].n == 1 && part.expr->t[0].c == 1
-                          ? part.expr->t[0].f[0] : NULL;
-    if (v && v->kind == S_MIN)
-        for (int i = 0; i < 2; i++)
-            if (gr_dim_same(v->arg[i], whole) && !v->arg[1 - i].expr && v->arg[1 - i].k > 1) return true;
-    const symbol *w = whole.expr && whole.expr->n == 1 && whole.expr->t[0].n == 1 ? whole.expr->t[0].f[0] : NULL;
+    const symbol *v = only_symbol(part), *w = only_symbol(whole);
+    for (int i = 0; i < 2 && v && v->kind == S_MAX; i++)
+        if (gr_dim_is(v->arg[i], 0)) v = only_symbol(v->arg[1 - i]);
+    if (v && v->kind == S_MIN && (gr_dim_same(v->arg[0], whole) || gr_dim_same(v->arg[1], whole))) return true;
     return w && w->kind == S_BROADCAST && (gr_dim_same(w->arg[0], part) || gr_dim_same(w->arg[1], part));
 }
 

@@ -73,13 +73,13 @@ static gr_value *strip_scale(gr_value *v, double *scale)
 
 /* ---- from the softmax back to the product ---- */
 
-/* Something of fewer or repeated axes that leaves the shape of the scores alone. */
-static bool broadcasts_into(const gr_value *v, const gr_value *scores)
+/* Whether what is done to scores leaves their shape alone. The last axis need not be looked at: its length is that of
+ * the values, by the product that follows. */
+static bool same_shape(const gr_value *a, const gr_value *b)
 {
-    const gr_type *m = &v->type, *s = &scores->type;
-    if (m->rank < 0 || m->rank > s->rank) return false;
-    for (int i = 0; i < m->rank; i++)
-        if (!gr_dim_is(m->dims[i], 1) && !gr_dim_same(m->dims[i], s->dims[s->rank - m->rank + i])) return false;
+    if (a->type.rank != 4 || b->type.rank != 4) return false;
+    for (int i = 0; i < 3; i++)
+        if (!gr_dim_same(a->type.dims[i], b->type.dims[i])) return false;
     return true;
 }
 
@@ -93,19 +93,18 @@ static bool is_low(const gr_value *v)
 static gr_value *under_mask(found *f, gr_value *v, int which)
 {
     gr_node *add = maker(v, "Add"), *where = maker(v, "Where");
-    if (f->nmasks == MAX_MASKS) return NULL;
+    if (f->nmasks == MAX_MASKS || (!add && !where)) return NULL;
+    gr_value *inner = add ? gr_in(add, (uint32_t)which) : gr_in(where, 1 + (uint32_t)which);
     mask_step *m = &f->masks[f->nmasks];
-    if (add && which < 2 && broadcasts_into(gr_in(add, 1 - (uint32_t)which), v)) {
+    if (!same_shape(inner, v)) return NULL;
+    if (add)
         *m = (mask_step){.add = gr_in(add, 1 - (uint32_t)which)};
-        f->nmasks++;
-        return gr_in(add, (uint32_t)which);
-    }
-    if (where && which < 2 && broadcasts_into(gr_in(where, 0), v) && is_low(gr_in(where, 2 - (uint32_t)which))) {
+    else if (is_low(gr_in(where, 2 - (uint32_t)which)))
         *m = (mask_step){.cond = gr_in(where, 0), .fill = gr_in(where, 2 - (uint32_t)which), .fill_if = which == 1};
-        f->nmasks++;
-        return gr_in(where, 1 + (uint32_t)which);
-    }
-    return NULL;
+    else
+        return NULL;
+    f->nmasks++;
+    return inner;
 }
 
 /* Scale and masks do not commute: once a mask is passed, a factor further out would scale it too. */
@@ -131,15 +130,18 @@ static bool find_product(found *f, gr_value *v)
 
 /* ---- queries, keys and values ---- */
 
-/* x of Reshape(x, [batch, tokens, heads, size]). */
+/* x of Reshape(x, [batch, tokens, heads, size]): [batch, tokens, heads * size], or that with the first two axes as one,
+ * where their sizes are numbers. */
 static gr_value *split_source(found *f, const gr_value *v)
 {
     gr_node *n = maker(v, "Reshape");
     gr_value *x = n ? gr_in(n, 0) : NULL;
-    if (!x || x->type.rank != 3 || v->type.rank != 4) return NULL;
+    if (!x || v->type.rank != 4) return NULL;
     const gr_dim *a = x->type.dims, *b = v->type.dims;
-    if (!gr_dim_same(a[0], b[0]) || !gr_dim_same(a[1], b[1]) || b[2].expr || b[3].expr || a[2].expr) return NULL;
-    if (b[2].k * b[3].k != a[2].k || (f->heads && f->heads != b[2].k)) return NULL;
+    bool rows = x->type.rank == 3 && gr_dim_same(a[0], b[0]) && gr_dim_same(a[1], b[1]);
+    bool flat = x->type.rank == 2 && !b[0].expr && !b[1].expr && !a[0].expr;
+    if ((!rows && !flat) || b[2].expr || b[3].expr || a[x->type.rank - 1].expr) return NULL;
+    if (b[2].k * b[3].k != a[x->type.rank - 1].k || (f->heads && f->heads != b[2].k)) return NULL;
     f->heads = b[2].k;
     return x;
 }
@@ -197,10 +199,11 @@ static bool find_context(found *f)
     if (!is_op(back, "Transpose") || !has_order(back, "0213")) return false;
     f->merge = only_reader(back->out[0]);
     if (!is_op(f->merge, "Reshape") || gr_in(f->merge, 0) != back->out[0]) return false;
-    const gr_type *y = &f->merge->out[0]->type, *q = &f->q->type, *v = &f->v->type;
-    gr_dim width = v->rank == 3 ? v->dims[2] : GR_DIM(v->dims[3].k * f->heads);
-    return y->rank == 3 && gr_dim_same(y->dims[0], q->dims[0]) && gr_dim_same(y->dims[1], q->dims[1]) &&
-           gr_dim_same(y->dims[2], width);
+    /* [batch, queries, heads, size] to [batch, queries, heads * size], or with the first two axes as one */
+    const gr_type *y = &f->merge->out[0]->type, *c = &back->out[0]->type;
+    if (c->rank != 4 || c->dims[2].expr || c->dims[3].expr) return false;
+    if (y->rank < 2 || y->rank > 3 || !gr_dim_is(y->dims[y->rank - 1], c->dims[2].k * c->dims[3].k)) return false;
+    return y->rank == 2 || (gr_dim_same(y->dims[0], c->dims[0]) && gr_dim_same(y->dims[1], c->dims[1]));
 }
 
 static bool last_axis(const gr_node *n)
@@ -243,19 +246,42 @@ static gr_value *build_mask(gr_build *b, const found *f, bool *ok)
     return mask;
 }
 
+/* x with its rows laid out as [batch, tokens, width] if they are not. */
+static gr_value *as_rows(gr_build *b, const found *f, gr_value *x, int batch, int tokens)
+{
+    if (!x || x->type.rank != 2) return x;
+    const gr_dim *s = f->scores->type.dims;
+    int64_t shape[] = {s[batch].k, s[tokens].k, x->type.dims[1].k};
+    gr_value *in[] = {x, gr_graph_ints(b->g, "shape", 3, shape)};
+    return in[1] ? gr_build_node(b, "", "Reshape", (gr_attrs){0}, 2, in) : NULL;
+}
+
+static gr_value *as_merged(gr_build *b, const gr_type *want, gr_value *y)
+{
+    if (!y || want->rank != 2) return y;
+    int64_t shape[] = {-1, want->dims[1].k};
+    gr_value *in[] = {y, gr_graph_ints(b->g, "shape", 2, shape)};
+    y = in[1] ? gr_build_node(b, "", "Reshape", (gr_attrs){0}, 2, in) : NULL;
+    if (y) y->type = *want;
+    return y;
+}
+
 static gr_status rewrite(gr_graph *g, const found *f, gr_err *err)
 {
     bool ok;
     gr_build b = {g, f->merge, err};
     gr_attr attrs[] = {gr_attr_of_int("num_heads", f->heads), gr_attr_of_float("scale", (float)f->scale),
                        gr_attr_of_int("empty_is_zero", 1)};
-    gr_value *in[] = {f->q, f->k, f->v, build_mask(&b, f, &ok)}, *old = f->merge->out[0];
-    gr_value *y = ok ? gr_build_node(&b, "graphrun", "Attention", gr_build_attrs(&b, f->guarded ? 3 : 2, attrs), 4, in)
-                     : NULL;
+    gr_value *in[] = {as_rows(&b, f, f->q, 0, 2), as_rows(&b, f, f->k, 0, 3), as_rows(&b, f, f->v, 0, 3),
+                      build_mask(&b, f, &ok)};
+    gr_value *old = f->merge->out[0], *y = NULL;
+    if (ok && in[0] && in[1] && in[2])
+        y = gr_build_node(&b, "graphrun", "Attention", gr_build_attrs(&b, f->guarded ? 3 : 2, attrs), 4, in);
+    if (y) y->def->name = f->softmax->name;
+    y = as_merged(&b, &old->type, y);
     if (!y) return err ? err->status : GR_ENOMEM;
     gr_replace_uses(old, y);
     gr_take_name(y, old);
-    y->def->name = f->softmax->name;
     return GR_OK;
 }
 

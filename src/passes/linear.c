@@ -57,7 +57,7 @@ static bool plain_gemm(const gr_node *n)
            gr_attr_float(n->attrs, "beta", 1, &beta, NULL) == GR_OK && beta == 1;
 }
 
-static bool transposed_gemm(const gr_node *n)
+static bool is_transposed(const gr_node *n)
 {
     int64_t tb = 0;
     return gr_attr_int(n->attrs, "transB", 0, &tb, NULL) == GR_OK && tb;
@@ -65,27 +65,51 @@ static bool transposed_gemm(const gr_node *n)
 
 static bool check_gemm(const gr_match *m, gr_why *why)
 {
-    const gr_node *n = gr_bound_node(m, "n");
-    const gr_value *x = gr_bound(m, "x"), *w = gr_bound(m, "w"), *y = m->root->out[0];
-    if (!plain_gemm(n) || !is_matrix(w) || x->type.dtype != GR_FLOAT || x->type.rank < 2)
+    const gr_value *x = gr_bound(m, "x"), *w = gr_bound(m, "w");
+    if (!plain_gemm(m->root) || !is_matrix(w) || x->type.dtype != GR_FLOAT)
         return gr_nomatch(why, "not a plain product with a float matrix");
-    gr_dim width = w->type.dims[transposed_gemm(n) ? 0 : 1], depth = w->type.dims[transposed_gemm(n) ? 1 : 0];
-    if (!is_row(gr_bound(m, "b"), width)) return gr_nomatch(why, "the bias is not a row");
-    /* Between two Reshapes: rows keep their length going in, and come out in the order they had. */
-    if (y->type.rank != x->type.rank || !gr_dim_same(x->type.dims[x->type.rank - 1], depth) ||
-        !gr_dim_same(y->type.dims[y->type.rank - 1], width))
-        return gr_nomatch(why, "the reshapes around it change the rows");
-    for (int i = 0; i < x->type.rank - 1; i++)
-        if (!gr_dim_same(x->type.dims[i], y->type.dims[i])) return gr_nomatch(why, "the reshapes around it differ");
+    if (!is_row(gr_bound(m, "b"), w->type.dims[is_transposed(m->root) ? 0 : 1]))
+        return gr_nomatch(why, "the bias is not a row");
     return true;
 }
 
 static gr_value *rewrite_gemm(gr_build *b, const gr_match *m)
 {
-    return linear(b, gr_bound(m, "x"), gr_bound(m, "w"), gr_bound(m, "b"), NULL, transposed_gemm(gr_bound_node(m, "n")), "");
+    return linear(b, gr_bound(m, "x"), gr_bound(m, "w"), gr_bound(m, "b"), NULL, is_transposed(m->root), "");
 }
 
-static const char *const gemm_patterns[] = {"(Reshape n:(Gemm (Reshape x _) $w $b) _)", "n:(Gemm x $w $b)", NULL};
+static const char *const gemm_patterns[] = {"(Gemm x $w $b)", NULL};
+
+/* ---- between two Reshapes ---- */
+
+static const char *own_activation(const gr_node *n)
+{
+    const char *activation = "";
+    return gr_attr_string(n->attrs, "activation", "", &activation, NULL) == GR_OK ? activation : "?";
+}
+
+/* Rows keep their length going in, and come out in the order that they had. */
+static bool check_reshaped(const gr_match *m, gr_why *why)
+{
+    const gr_node *n = gr_bound_node(m, "n");
+    const gr_type *x = &gr_bound(m, "x")->type, *y = &m->root->out[0]->type, *in = &gr_in(n, 0)->type;
+    if (gr_in(n, 3) || x->rank < 1 || y->rank != x->rank || in->rank < 1)
+        return gr_nomatch(why, "the reshapes around it differ");
+    if (!gr_dim_same(x->dims[x->rank - 1], in->dims[in->rank - 1]) ||
+        !gr_dim_same(y->dims[y->rank - 1], n->out[0]->type.dims[in->rank - 1]))
+        return gr_nomatch(why, "the reshapes around it change the rows");
+    for (int i = 0; i < x->rank - 1; i++)
+        if (!gr_dim_same(x->dims[i], y->dims[i])) return gr_nomatch(why, "the reshapes around it differ");
+    return true;
+}
+
+static gr_value *rewrite_reshaped(gr_build *b, const gr_match *m)
+{
+    const gr_node *n = gr_bound_node(m, "n");
+    return linear(b, gr_bound(m, "x"), gr_in(n, 1), gr_in(n, 2), NULL, is_transposed(n), own_activation(n));
+}
+
+static const char *const reshaped_patterns[] = {"(Reshape n:(Linear (Reshape x _) ...) _)", NULL};
 
 /* ---- activation ---- */
 
@@ -98,12 +122,6 @@ static const char *activation_of(const gr_node *n)
     return !strcmp(approximate, "tanh") ? "gelu_tanh" : "gelu";
 }
 
-static const char *own_activation(const gr_node *n)
-{
-    const char *activation = "";
-    return gr_attr_string(n->attrs, "activation", "", &activation, NULL) == GR_OK ? activation : "?";
-}
-
 static bool check_activation(const gr_match *m, gr_why *why)
 {
     const gr_node *n = gr_bound_node(m, "n");
@@ -114,7 +132,7 @@ static bool check_activation(const gr_match *m, gr_why *why)
 static gr_value *rewrite_activation(gr_build *b, const gr_match *m)
 {
     const gr_node *n = gr_bound_node(m, "n");
-    return linear(b, gr_in(n, 0), gr_in(n, 1), gr_in(n, 2), NULL, transposed_gemm(n), activation_of(m->root));
+    return linear(b, gr_in(n, 0), gr_in(n, 1), gr_in(n, 2), NULL, is_transposed(n), activation_of(m->root));
 }
 
 static const char *const activation_patterns[] = {"(Gelu n:(Linear _ ...))", "(Relu n:(Linear _ ...))",
@@ -136,20 +154,31 @@ static bool check_residual(const gr_match *m, gr_why *why)
 static gr_value *rewrite_residual(gr_build *b, const gr_match *m)
 {
     const gr_node *n = gr_bound_node(m, "n");
-    return linear(b, gr_in(n, 0), gr_in(n, 1), gr_in(n, 2), gr_bound(m, "r"), transposed_gemm(n), own_activation(n));
+    return linear(b, gr_in(n, 0), gr_in(n, 1), gr_in(n, 2), gr_bound(m, "r"), is_transposed(n), own_activation(n));
 }
 
 static const char *const residual_patterns[] = {"(Add n:(Linear _ ...) r)", NULL};
 
 static const gr_rule rules[] = {{"linear", matmul_patterns, check_weight, rewrite_matmul},
                                 {"linear-gemm", gemm_patterns, check_gemm, rewrite_gemm},
+                                {"linear-activation", activation_patterns, check_activation, rewrite_activation},
+                                {"linear-reshaped", reshaped_patterns, check_reshaped, rewrite_reshaped},
                                 {"linear-activation", activation_patterns, check_activation, rewrite_activation}};
-static const gr_rule residual = {"linear-residual", residual_patterns, check_residual, rewrite_residual};
+static const gr_rule late[] = {{"linear-reshaped", reshaped_patterns, check_reshaped, rewrite_reshaped},
+                               {"linear-residual", residual_patterns, check_residual, rewrite_residual}};
 
-gr_status gr_pass_linear(gr_graph *g, int *hits, gr_err *err)
+static gr_status apply(gr_graph *g, const gr_rule *list, size_t n, int *hits, gr_err *err)
 {
-    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) GR_TRY(gr_apply_rule(g, &rules[i], hits, err));
+    for (size_t i = 0; i < n; i++) GR_TRY(gr_apply_rule(g, &list[i], hits, err));
     return GR_OK;
 }
 
-gr_status gr_pass_linear_residual(gr_graph *g, int *hits, gr_err *err) { return gr_apply_rule(g, &residual, hits, err); }
+gr_status gr_pass_linear(gr_graph *g, int *hits, gr_err *err)
+{
+    return apply(g, rules, sizeof rules / sizeof *rules, hits, err);
+}
+
+gr_status gr_pass_linear_residual(gr_graph *g, int *hits, gr_err *err)
+{
+    return apply(g, late, sizeof late / sizeof *late, hits, err);
+}

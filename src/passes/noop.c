@@ -6,6 +6,8 @@
 #include "match.h"
 #include "passes.h"
 
+enum { FOLD_SMALL = 1 << 20 };
+
 static bool same_type(const gr_type *a, const gr_type *b)
 {
     if (a->kind != b->kind || a->dtype != b->dtype || a->rank != b->rank || a->rank < 0) return false;
@@ -73,9 +75,32 @@ static gr_value *unchanged(const gr_node *n)
     return NULL;
 }
 
+/* CastLike to a type that is known is a Cast, which folds without a look at the other operand. */
+static gr_status cast_plainly(gr_node *n, int *hits, gr_err *err)
+{
+    const gr_value *like = gr_in(n, 1);
+    if (strcmp(n->op->name, "CastLike") || n->op->domain || !like || like->type.dtype == GR_UNDEFINED) return GR_OK;
+    gr_build b = {n->graph, n, err};
+    gr_attr to = gr_attr_of_int("to", like->type.dtype);
+    gr_value *x = gr_in(n, 0), *y = gr_build_node(&b, "", "Cast", gr_build_attrs(&b, 1, &to), 1, &x);
+    if (!y) return err ? err->status : GR_ENOMEM;
+    gr_value *old = n->out[0];
+    gr_replace_uses(old, y);
+    gr_take_name(y, old);
+    y->def->name = n->name;
+    ++*hits;
+    return GR_OK;
+}
+
 gr_status gr_pass_noop(gr_graph *g, int *hits, gr_err *err)
 {
-    (void)err;
+    int casts = 0;
+    for (gr_node *n = g->first, *next; n; n = next) {
+        next = n->next;
+        if (n->out[0] && !n->out[0]->konst) GR_TRY(cast_plainly(n, &casts, err));
+    }
+    if (casts) GR_TRY(gr_pass_dead(g, &casts, err));
+    *hits += casts;
     for (gr_node *n = g->first, *next; n; n = next) {
         next = n->next;
         gr_value *x = unchanged(n);
@@ -83,5 +108,5 @@ gr_status gr_pass_noop(gr_graph *g, int *hits, gr_err *err)
         gr_replace_uses(n->out[0], x);
         ++*hits;
     }
-    return GR_OK;
+    return casts ? gr_graph_infer(g, FOLD_SMALL, err) : GR_OK; /* what hung on the casts may be constant now */
 }
