@@ -114,8 +114,8 @@ static void check(const problem *p, const gr_gemm *g, const float *before)
 
 static void test_gemm(void)
 {
-    const int64_t ms[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 17, 61, 100, 197}, ns[] = {1, 2, 15, 16, 31, 64, 65, 100, 257},
-                  ks[] = {0, 1, 2, 7, 64, 129, 800, 1600};
+    const int64_t ms[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 17, 61, 100, 197},
+                  ns[] = {1, 2, 15, 16, 31, 64, 65, 100, 257}, ks[] = {0, 1, 2, 7, 64, 129, 800, 1600};
     int flags = 0;
     for (size_t i = 0; i < sizeof ms / sizeof *ms; i++)
         for (size_t j = 0; j < sizeof ns / sizeof *ns; j++)
@@ -383,7 +383,8 @@ static void test_dnnl_batch(void)
         for (int i = 0; i < X * Y * M * N; i++) {
             double sum = 0;
             for (int l = 0; l < K; l++)
-                sum += (double)a[i / (Y * M * N) * M * K + i / N % M * K + l] * b[i / (M * N) % Y * K * N + i % N * K + l];
+                sum +=
+                    (double)a[i / (Y * M * N) * M * K + i / N % M * K + l] * b[i / (M * N) % Y * K * N + i % N * K + l];
             bad += !close_to(c[i], sum, K);
         }
         CU_ASSERT_EQUAL(bad, 0);

@@ -29,7 +29,7 @@ static gr_value *input(const char *name)
 static gr_value *node(const gr_op *op, gr_value *x, gr_value *y, const char *name)
 {
     gr_value *in[] = {x, y};
-    gr_node *n = gr_graph_node(g, op, NULL, (gr_attrs){0}, y ? 2 : 1, in, 1, &name);
+    gr_node *n = gr_graph_node(g, op, NULL, (gr_attrs){0}, y ? 2 : 1, in, 1, name ? &name : NULL);
     gr_insert_before(n, NULL);
     return n->out[0];
 }

@@ -3,6 +3,7 @@
  * graphrun, the command. A first word that is no command is a model to be run.
  */
 #include "cli/args.h"
+#include <stdlib.h>
 #include <unistd.h>
 
 static const cli_command *const commands[] = {&cli_run_command, &cli_info_command, &cli_verify_command,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Constant weights in the layouts that kernels want, made once and shared by all plans and sessions of a model. Safe for
- * threads: who asks for a pack while another thread makes it waits for that.
+ * Constant weights in the layouts that kernels want, made once and shared by all plans and sessions of a model. Safe
+ * for threads: who asks for a pack while another thread makes it waits for that.
  */
 #ifndef GR_PACKS_H
 #define GR_PACKS_H

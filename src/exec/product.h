@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Matrix products as steps: what MatMul, Gemm and their fused forms have in common. An operator describes its product
- * as strides over the step's inputs; the kernels here choose between a packed constant right-hand side with the epilogue
- * on each tile, and a batch of general products followed by passes over the result.
+ * as strides over the step's inputs; the kernels here choose between a packed constant right-hand side with the
+ * epilogue on each tile, and a batch of general products followed by passes over the result.
  */
 #ifndef GR_PRODUCT_H
 #define GR_PRODUCT_H
@@ -10,8 +10,8 @@
 #include "ops/op.h"
 #include "simd/simd.h"
 
-/* For every index of the batch dims: C = act(alpha * A x B + bias) + residual + beta * addend. C, output 0 of the step, is
- * dense [batch..., m, n]. Strides are in elements, 0 where an operand repeats. */
+/* For every index of the batch dims: C = act(alpha * A x B + bias) + residual + beta * addend. C, output 0 of the step,
+ * is dense [batch..., m, n]. Strides are in elements, 0 where an operand repeats. */
 typedef struct gr_product {
     gr_dtype dtype;
     int64_t m, n, k;

@@ -9,7 +9,7 @@
 
 enum {
     MAX_DEPTH = 64,           /* functions in functions, graphs in graphs */
-    MAX_NODES = 1 << 20,      /* after inlining: functions that call twice the next double with every level */
+    MAX_NODES = 1 << 18,      /* after inlining: functions that call twice the next double with every level */
     NEWEST_OPSET = 26,
     NEWEST_IR = 13,
     MAX_MISSING_SHOWN = 12,
@@ -61,7 +61,7 @@ typedef struct builder {
     gr_err *err;
 } builder;
 
-static entry *slot(scope *s, const char *name)
+static entry *slot(const scope *s, const char *name)
 {
     uint64_t h = 14695981039346656037u;
     for (const unsigned char *p = (const unsigned char *)name; *p; p++) h = (h ^ *p) * 1099511628211u;
@@ -89,7 +89,7 @@ static entry *bind(builder *b, scope *s, const char *name)
     return e;
 }
 
-static entry *look(scope *s, const char *name)
+static entry *look(const scope *s, const char *name)
 {
     entry *e = s->cap ? slot(s, name) : NULL;
     return e && e->name ? e : NULL;
@@ -274,13 +274,23 @@ static const char *label(const gr_doc_node *n)
     return n->name && *n->name ? n->name : n->out.count ? n->out.items[0] : "";
 }
 
+/* An input of the function around, if the call left it out. */
+static bool left_out(const scope *s, const char *name)
+{
+    for (; s && s->function; s = s->outer) {
+        const entry *e = look(s, name);
+        if (e) return !e->value && !e->node;
+    }
+    return false;
+}
+
 static gr_status inputs_of(builder *b, scope *s, const gr_doc_node *n, gr_value **in)
 {
     for (size_t i = 0; i < n->in.count; i++) {
         in[i] = NULL;
         if (!*n->in.items[i]) continue;
         GR_TRY(lookup(b, s, n->in.items[i], &in[i]));
-        if (!in[i])
+        if (!in[i] && !left_out(s, n->in.items[i]))
             return gr_fail(b->err, GR_EMODEL, "node '%s' (%s) reads '%s', which nothing defines", gr_show(label(n)),
                            gr_show(n->op_type), gr_show(n->in.items[i]));
     }

@@ -4,8 +4,8 @@
  * the first part hides that.
  *
  * A weight's layout is what the library picks for 128 rows; that explicit layout then serves every number of rows. A
- * primitive belongs to its sizes, types, layout and epilogue, not to a node: all layers share a few, which a bounded table
- * holds. Nothing is created in a run: the handles of memory objects are changed, and scratch comes from the step.
+ * primitive belongs to its sizes, types, layout and epilogue, not to a node: all layers share a few, which a bounded
+ * table holds. Nothing is created in a run: the handles of memory objects are changed, and scratch comes from the step.
  */
 #include "dnnl.h"
 #include <oneapi/dnnl/dnnl.h>
@@ -161,7 +161,8 @@ static bool strided(desc *d, const gr_dnnl_spec *s, const int64_t *batch_strides
     strides[s->nbatch] = row;
     dims[s->nbatch + 1] = cols;
     strides[s->nbatch + 1] = col;
-    /* Strides of dims of size 1 mean nothing, but layouts are recognised by them: let them be those of a dense tensor. */
+    /* Strides of dims of size 1 mean nothing, but layouts are recognised by them: let them be those of a dense tensor.
+     */
     int64_t dense = 1;
     for (int i = s->nbatch + 1; i >= 0; i--) {
         if (dims[i] == 1) strides[i] = dense;
@@ -177,7 +178,8 @@ static bool describe(const gr_dnnl_spec *s, const desc *weights, operands *o)
     const int64_t none[GR_DNNL_MAX_BATCH] = {0};
     return strided(&o->a, s, s->a_batch, s->m, s->k, s->a_row, s->a_col) &&
            (weights ? desc_copy(&o->b, ref(weights)) : strided(&o->b, s, s->b_batch, s->k, s->n, s->b_row, s->b_col)) &&
-           (!s->bias || strided(&o->bias, s, none, 1, s->n, s->n, 1)) && strided(&o->c, s, c_batch, s->m, s->n, s->n, 1);
+           (!s->bias || strided(&o->bias, s, none, 1, s->n, s->n, 1)) &&
+           strided(&o->c, s, c_batch, s->m, s->n, s->n, 1);
 }
 
 static bool epilogue(const gr_dnnl_spec *s, const desc *c, dnnl_post_ops_t ops)

@@ -2,8 +2,9 @@
  *
  * Matrix products by oneDNN, behind types of our own: dnnl.c is the only file that knows oneDNN, 2.6 or 3.x.
  *
- * A product is used only if oneDNN has its fast kind of implementation for it ("brg..."), which needs AVX-512 in 2.x; its
- * other one packs weights anew in every call. GRAPHRUN_DNNL=never or =always in the environment overrides that, for tests.
+ * A product is used only if oneDNN has its fast kind of implementation for it ("brg..."), which needs AVX-512 in 2.x;
+ * its other one packs weights anew in every call. GRAPHRUN_DNNL=never or =always in the environment overrides that, for
+ * tests.
  */
 #ifndef GR_DNNL_H
 #define GR_DNNL_H

@@ -291,7 +291,8 @@ static bool prepare_packed(gr_step *s, gr_why *why)
     return gr_product_prepare_packed(s, &p, why);
 }
 
-/* ---- reference: c[i][j] = act(alpha * sum over k of a[i][k] b[k][j] + bias[j]) + residual[i][j] + beta * addend[i][j] ---- */
+/* ---- reference: c[i][j] = act(alpha * sum over k of a[i][k] b[k][j] + bias[j]) + residual[i][j] + beta * addend[i][j]
+ * ---- */
 
 static double activation(double x, enum gr_gemm_act act)
 {

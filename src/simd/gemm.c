@@ -2,17 +2,17 @@
  *
  * Matrix products over tiles.c: packing of B, the order of blocks, threads.
  *
- * B is packed in panels of `width` columns over the whole of k, so that few rows of A read it as one stream. For many rows
- * the work is cut into items of a block of rows by a group of panels; inside an item k is cut so that a piece of a panel
- * stays in the cache while all row tiles pass over it. A is read in place.
+ * B is packed in panels of `width` columns over the whole of k, so that few rows of A read it as one stream. For many
+ * rows the work is cut into items of a block of rows by a group of panels; inside an item k is cut so that a piece of a
+ * panel stays in the cache while all row tiles pass over it. A is read in place.
  */
 #include "isa.h"
 #include <omp.h>
 #include <string.h>
 
 enum {
-    K_BLOCK = 1536,         /* so that a piece of a panel stays in the second-level cache; shorter ones, for the first */
-    ROW_BLOCK = 96,         /* level, cost more in passes over C than they save (measured from 128 to 3072) */
+    K_BLOCK = 1536,         /* of 128 to 3072 the best: short pieces cost more in passes over C than the cache saves */
+    ROW_BLOCK = 96,         /* with those of A, a piece of a panel and C an item stays in the second-level cache */
     SMALL_WORK = 64 * 1024, /* multiplications below which waking other threads costs more than they save */
     ITEMS_PER_THREAD = 4,   /* so that a thread that is disturbed loses at most about a quarter of its share */
 };
@@ -143,7 +143,8 @@ void gr_gemm_small_packed(int64_t m, int64_t n, int64_t k, float alpha, const fl
                           const void *packed, float *c, int64_t c_row)
 {
     const gr_tiles *tiles = gr_tiles_best();
-    const gr_gemm g = {.m = m, .n = n, .k = k, .a = a, .lda = a_row, .packed = packed, .alpha = alpha, .c = c, .ldc = c_row};
+    const gr_gemm g = {
+        .m = m, .n = n, .k = k, .a = a, .lda = a_row, .packed = packed, .alpha = alpha, .c = c, .ldc = c_row};
     if (m <= 0 || n <= 0) return;
     const int64_t panels = quotient_up(n, tiles->width);
     for (int64_t row = 0; row < m; row += ROW_BLOCK) item(&g, tiles, row, least(row + ROW_BLOCK, m), 0, panels);

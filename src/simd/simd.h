@@ -38,9 +38,11 @@ typedef struct gr_simd {
 const gr_simd *gr_simd_best(void);
 
 /* ---- Matrix product with a packed right-hand side: C = act(alpha * A x B + bias) + residual ----
- * For CPUs where oneDNN repacks B in every call. B is packed once into column panels. The sum over k of every element of
- * C runs in the same order whatever m, threads and position are, so a row has the same bits in any batch. */
-enum gr_gemm_act { GR_ACT_NONE, GR_ACT_GELU_ERF, GR_ACT_GELU_TANH, GR_ACT_RELU, GR_ACT_TANH, GR_ACT_SIGMOID, GR_ACT_SILU };
+ * For CPUs where oneDNN repacks B in every call. B is packed once into column panels. The sum over k of every element
+ * of C runs in the same order whatever m, threads and position are, so a row has the same bits in any batch. */
+enum gr_gemm_act {
+    GR_ACT_NONE, GR_ACT_GELU_ERF, GR_ACT_GELU_TANH, GR_ACT_RELU, GR_ACT_TANH, GR_ACT_SIGMOID, GR_ACT_SILU
+};
 
 size_t gr_gemm_packed_size(int64_t k, int64_t n); /* bytes; depends on the instruction set in use */
 /* B[k][n] is at b[k * row + n * col] (strides in elements; any byte alignment). Runs in parallel over panels. */
@@ -58,12 +60,13 @@ typedef struct gr_gemm {
     float *c;
     int64_t ldc;
 } gr_gemm;
-/* Over the whole of C, with the current OpenMP team. */
+/* Over the whole of C, with the current OpenMP team; in the calling thread alone if that is in a parallel region. C
+ * must not overlap A or the residual. A, C and packed are aligned to their elements, bias and residual need not be. */
 void gr_gemm_run(const gr_gemm *g);
 
 /* A product of operands with any strides, B not constant, over a batch: for every index of the batch dims,
- * C = alpha * A x B. B is packed into scratch in each run; a batch of at least as many items as threads is spread over the
- * threads by item, else each item by itself is. */
+ * C = alpha * A x B. B is packed into scratch in each run; a batch of at least as many items as threads is spread over
+ * the threads by item, else each item by itself is. */
 typedef struct gr_gemm_batch {
     int64_t m, n, k;
     int nbatch;             /* number of batch dims, <= 14 */

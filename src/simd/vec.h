@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Vectors of floats as wide as the instruction set that a file is compiled for, and the transcendental functions on
- * them. Written with the compiler's vector types, so that one source serves SSE2, AVX2, AVX-512 and NEON; intrinsics only
- * where the compiler cannot be trusted to find the instruction. Coefficients are own minimax fits.
+ * them. Written with the compiler's vector types, so that one source serves SSE2, AVX2, AVX-512 and NEON; intrinsics
+ * only where the compiler cannot be trusted to find the instruction. Coefficients are own minimax fits.
  */
 #ifndef GR_VEC_H
 #define GR_VEC_H
@@ -179,7 +179,8 @@ VINLINE vf vlog(vf x)
     vi e = bits >> 23;
     vf f = (vf)((bits & 0x7FFFFF) + 0x3F3504F3) - 1.0f;
     vf n = __builtin_convertvector(e - (tiny & 25), vf);
-    vf p = VPOLY(f, 0.333340406f, -0.250007719f, 0.19957082f, -0.165947184f, 0.150029555f, -0.141471788f, 0.0826197714f);
+    vf p =
+        VPOLY(f, 0.333340406f, -0.250007719f, 0.19957082f, -0.165947184f, 0.150029555f, -0.141471788f, 0.0826197714f);
     vf s = f * f;
     vf low = vfma(n, vset(-0x1.bd0106p-13f), s * f * p);
     low = vfma(s, vset(-0.5f), low);

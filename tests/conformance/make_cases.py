@@ -5,9 +5,9 @@
     make_cases.py FOLDER
 
 FOLDER/<case> holds model.onnx and test_data_set_0/{input,output}_<i>.pb as ONNX's own generator lays them out, and
-case.txt: the tolerances of the case, and which inputs and outputs are tensors ("tensor", "sequence", "optional"; "none"
-for an optional that is empty). FOLDER/cases.txt lists the cases below a line that names the version of onnx; it is written last, and where it
-is there already nothing is done.
+case.txt: the tolerances of the case, and what its inputs and outputs are ("tensor", "sequence", "optional", or "none"
+for an empty optional). FOLDER/cases.txt lists the cases below a line that names the version of onnx. A folder that has
+it, of this version, is left alone.
 """
 import os
 import shutil
@@ -65,23 +65,28 @@ def main():
         raise SystemExit("usage: make_cases.py FOLDER")
     if onnx.__version__ != VERSION:
         raise SystemExit(f"make_cases.py: found onnx {onnx.__version__}, the manifest is about {VERSION}")
-    top = sys.argv[1]
+    top = os.path.normpath(sys.argv[1])
     index = os.path.join(top, "cases.txt")
     if os.path.exists(index):
         with open(index, encoding="utf-8") as f:
             if f.readline() == HEAD:
                 return
+    elif os.path.exists(top):
+        raise SystemExit(f"make_cases.py: {top} is there already and holds something else")
     warnings.simplefilter("ignore", RuntimeWarning)  # cases divide by zero on purpose
     from onnx.backend.test.case.node import collect_testcases
 
     cases = sorted(collect_testcases(None), key=lambda case: case.name)
-    shutil.rmtree(top, ignore_errors=True)
-    os.makedirs(top)
+    part = top + ".part"
+    shutil.rmtree(part, ignore_errors=True)
+    os.makedirs(part)
     for case in cases:
-        folder = os.path.join(top, case.name)
+        folder = os.path.join(part, case.name)
         os.mkdir(folder)
         write_case(folder, case)
-    write(index, (HEAD + "".join(case.name + "\n" for case in cases)).encode())
+    write(os.path.join(part, "cases.txt"), (HEAD + "".join(case.name + "\n" for case in cases)).encode())
+    shutil.rmtree(top, ignore_errors=True)
+    os.rename(part, top)
     print(f"{len(cases)} cases in {top}")
 
 

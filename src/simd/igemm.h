@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Products of 8-bit integers with sums in 32 bits, exact for every combination of signed and unsigned operands and of
+ * zero points: C[i][j] = sum over k of (A[i][k] - a_zero[i]) (B[k][j] - b_zero[j]), modulo 2^32. B is packed once.
+ */
+#ifndef GR_IGEMM_H
+#define GR_IGEMM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+size_t gr_igemm_packed_size(int64_t k, int64_t n); /* bytes, SIZE_MAX if too large; depends on the instruction set */
+/* Name of the layout, for caches of packed weights. */
+const char *gr_igemm_layout(void);
+/* B[k][n] is at b[k * row + n * col]. Runs in parallel over panels. */
+void gr_igemm_pack(int64_t k, int64_t n, const void *b, bool b_signed, int64_t row, int64_t col, void *packed);
+
+typedef struct gr_igemm {
+    int64_t m, n, k;
+    const void *a;
+    int64_t lda;             /* row stride of A; columns are contiguous */
+    bool a_signed, b_signed; /* b_signed: as when B was packed */
+    const void *packed;      /* from gr_igemm_pack */
+    const int32_t *a_zero, *b_zero; /* per row and column, with these steps; a step of 0 means one for all */
+    int64_t a_zero_step, b_zero_step;
+    /* Called for pieces of rows, from any thread of the team; together they cover C once. */
+    void (*store)(void *user, int64_t row, int64_t col, int64_t n, const int32_t *sums);
+    void *user;
+} gr_igemm;
+/* With the current OpenMP team, or in the calling thread if it is one of a team. */
+void gr_igemm_run(const gr_igemm *g);
+
+#endif

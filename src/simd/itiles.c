@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The inner part of products of bytes, compiled once per instruction set. Without VNNI, bytes are widened to 16 bits and
+ * multiplied in pairs (255 * 128 * 2 fits 32 bits); the shorter way by 8-bit pairs would saturate at 16 bits.
+ */
+#include "itiles.h"
+#include "vec.h"
+
+#if GR_LANES == 16
+#define ROWS 8
+#else
+#define ROWS 4
+#endif
+enum { WIDTH = 2 * GR_LANES };
+
+typedef int16_t vs __attribute__((vector_size(GR_LANES * 4)));
+
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* Products of 16-bit numbers, neighbours added. */
+VINLINE vu multiply_pairs(vi x, vi y)
+{
+#if GR_LANES == 16 && defined(__AVX512BW__)
+    return (vu)_mm512_madd_epi16((__m512i)x, (__m512i)y);
+#elif GR_LANES == 8 && defined(__AVX2__)
+    return (vu)_mm256_madd_epi16((__m256i)x, (__m256i)y);
+#elif defined(__SSE2__)
+    return (vu)_mm_madd_epi16((__m128i)x, (__m128i)y);
+#else
+    return (vu)(((vi)((vu)x << 16) >> 16) * ((vi)((vu)y << 16) >> 16) + (x >> 16) * (y >> 16));
+#endif
+}
+
+/* Bytes 0 and 2 of every four as 16-bit numbers, and bytes 1 and 3. */
+typedef struct halves {
+    vi even, odd;
+} halves;
+
+VINLINE halves halves_of(vi v) { return (halves){(vi)((vs)((vs)v << 8) >> 8), (vi)((vs)v >> 8)}; }
+VINLINE vi load_b(const int8_t *p) { return *(const vi_any *)p; }
+VINLINE vi spread(uint32_t word) { return (vi)((vu){0} + word); }
+
+/* Word `four` of a row; behind its end stand zeros, as they do in B. */
+VINLINE uint32_t word_of(const uint8_t *a, int64_t four, int64_t k, uint8_t flip)
+{
+    uint32_t v = 0;
+    memcpy(&v, a + four * 4, (size_t)(k - four * 4 < 4 ? k - four * 4 : 4));
+    return v ^ flip * 0x01010101u;
+}
+
+/* Even bytes, then odd ones, of each row. */
+static void arrange(int rows, int64_t k, const uint8_t *a, int64_t lda, uint8_t flip, uint32_t *to)
+{
+    for (int r = 0; r < rows; r++)
+        for (int64_t i = 0; i * 4 < k; i++) {
+            const uint32_t v = word_of(a + r * lda, i, k, flip);
+            to[(i * rows + r) * 2] = v & 0x00FF00FF;
+            to[(i * rows + r) * 2 + 1] = v >> 8 & 0x00FF00FF;
+        }
+}
+
+VINLINE void begin(const gr_itile *t, const int rows, vu (*acc)[2])
+{
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        acc[r][0] = acc[r][1] = (vu){0};
+        if (t->first) continue;
+        acc[r][0] = (vu) * (const vi_any *)(t->sums + r * t->stride);
+        acc[r][1] = (vu) * (const vi_any *)(t->sums + r * t->stride + GR_LANES);
+    }
+}
+
+VINLINE void finish(const gr_itile *t, const int rows, vu (*acc)[2])
+{
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        *(vi_any *)(t->sums + r * t->stride) = (vi)acc[r][0];
+        *(vi_any *)(t->sums + r * t->stride + GR_LANES) = (vi)acc[r][1];
+    }
+}
+
+VINLINE void tile(const gr_itile *t, const int rows)
+{
+    vu acc[ROWS][2];
+    const uint32_t *a = t->a;
+    const int8_t *b = t->b;
+    begin(t, rows, acc);
+    for (int64_t i = t->fours; i > 0; i--, a += 2 * rows, b += 4 * WIDTH) {
+        const halves b0 = halves_of(load_b(b)), b1 = halves_of(load_b(b + 4 * GR_LANES));
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            const vi even = spread(a[2 * r]), odd = spread(a[2 * r + 1]);
+            acc[r][0] += multiply_pairs(even, b0.even) + multiply_pairs(odd, b0.odd);
+            acc[r][1] += multiply_pairs(even, b1.even) + multiply_pairs(odd, b1.odd);
+        }
+    }
+    finish(t, rows, acc);
+}
+
+#define TILE(rows)                                                                                                     \
+    static void tile_##rows(const gr_itile *t) { tile(t, rows); }
+TILE(1)
+TILE(2)
+TILE(3)
+TILE(4)
+#if ROWS == 8
+TILE(5)
+TILE(6)
+TILE(7)
+TILE(8)
+#define TILES(prefix) {NULL, prefix##1, prefix##2, prefix##3, prefix##4, prefix##5, prefix##6, prefix##7, prefix##8}
+#else
+#define TILES(prefix) {NULL, prefix##1, prefix##2, prefix##3, prefix##4}
+#endif
+
+#define NAME "bytes " GR_ISA_TEXT(GR_LANES)
+const gr_itiles GR_ISA_SYMBOL(gr_itiles) = {NAME, WIDTH, ROWS, arrange, TILES(tile_)};
+
+/* ---- VNNI ---- */
+
+#if defined(__x86_64__) && GR_LANES >= 8
+#if GR_LANES == 16
+#define VNNI            __attribute__((target("avx512vnni")))
+#define DOT(acc, a, b)  (vu) _mm512_dpbusd_epi32((__m512i)(acc), (__m512i)(a), (__m512i)(b))
+#else
+#define VNNI            __attribute__((target("avxvnni")))
+#define DOT(acc, a, b)  (vu) _mm256_dpbusd_avx_epi32((__m256i)(acc), (__m256i)(a), (__m256i)(b))
+#endif
+
+static void arrange_words(int rows, int64_t k, const uint8_t *a, int64_t lda, uint8_t flip, uint32_t *to)
+{
+    for (int r = 0; r < rows; r++)
+        for (int64_t i = 0; i * 4 < k; i++) to[i * rows + r] = word_of(a + r * lda, i, k, flip);
+}
+
+#define VNNI_TILE(rows)                                                                                                \
+    static VNNI void vnni_##rows(const gr_itile *t)                                                                    \
+    {                                                                                                                  \
+        vu acc[ROWS][2];                                                                                               \
+        const uint32_t *a = t->a;                                                                                      \
+        const int8_t *b = t->b;                                                                                        \
+        begin(t, rows, acc);                                                                                           \
+        for (int64_t i = t->fours; i > 0; i--, a += rows, b += 4 * WIDTH) {                                            \
+            const vi b0 = load_b(b), b1 = load_b(b + 4 * GR_LANES);                                                    \
+            UNROLL                                                                                                     \
+            for (int r = 0; r < rows; r++) {                                                                           \
+                acc[r][0] = DOT(acc[r][0], spread(a[r]), b0);                                                          \
+                acc[r][1] = DOT(acc[r][1], spread(a[r]), b1);                                                          \
+            }                                                                                                          \
+        }                                                                                                              \
+        finish(t, rows, acc);                                                                                          \
+    }
+VNNI_TILE(1)
+VNNI_TILE(2)
+VNNI_TILE(3)
+VNNI_TILE(4)
+#if ROWS == 8
+VNNI_TILE(5)
+VNNI_TILE(6)
+VNNI_TILE(7)
+VNNI_TILE(8)
+#endif
+
+const gr_itiles GR_ISA_SYMBOL(gr_itiles_vnni) = {NAME, WIDTH, ROWS, arrange_words, TILES(vnni_)};
+#endif

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ONNX's node tests, as tests/conformance/make_cases.py writes them, through the public C API: with all passes and with
+ * none. tests/conformance/manifest.txt has a line for each case, "name pass" or "name refused: sentence", where the
+ * sentence is part of what the library says. A case that does otherwise, better or worse, fails the suite; so does
+ * every wrong result and every error that is not GR_EUNSUPPORTED, listed or not.
+ *
+ * The cases are looked for in $GR_CONFORMANCE_DIR, else where the build puts them. With $GR_CONFORMANCE_UPDATE the
+ * suite writes what it saw to that file, wrong cases left out. $GR_CONFORMANCE_ONLY picks cases by a part of their name.
+ */
+#include "compare.h"
+#include "support.h"
+#include "tensor.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+#ifndef GR_CONFORMANCE_DIR
+#define GR_CONFORMANCE_DIR GR_BINARY_DIR "/conformance"
+#endif
+#define MANIFEST GR_SOURCE_DIR "/tests/conformance/manifest.txt"
+
+enum { MAX_LINE = 1024, MAX_SLOTS = 32 };
+
+/* ---- lists of lines ---- */
+
+typedef struct lines {
+    char **items;
+    size_t count, cap;
+} lines;
+
+static bool read_lines(const char *path, lines *out)
+{
+    char line[MAX_LINE];
+    FILE *f = fopen(path, "r");
+    *out = (lines){0};
+    if (!f) return false;
+    while (fgets(line, sizeof line, f)) {
+        line[strcspn(line, "\r\n")] = 0;
+        if (line[0] && line[0] != '#') *CLI_PUSH(out->items, out->count, out->cap) = cli_strdup(line);
+    }
+    fclose(f);
+    return true;
+}
+
+static void free_lines(lines *l)
+{
+    for (size_t i = 0; i < l->count; i++) free(l->items[i]);
+    free(l->items);
+}
+
+/* What follows "name " in a manifest that is sorted by name; NULL if there is no such line. */
+static const char *line_of(const lines *manifest, const char *name)
+{
+    size_t n = strlen(name), low = 0, high = manifest->count;
+    while (low < high) {
+        size_t at = low + (high - low) / 2;
+        const char *line = manifest->items[at];
+        int order = strncmp(line, name, n);
+        if (order == 0 && line[n] == ' ') return line + n + 1;
+        if (order < 0) low = at + 1;
+        else high = at;
+    }
+    return NULL;
+}
+
+/* ---- one case ---- */
+
+typedef struct node_case {
+    const char *folder, *name;
+    double rtol, atol;
+    size_t nin, nout;
+    bool in_tensor[MAX_SLOTS], out_tensor[MAX_SLOTS];
+    cli_tensor in[MAX_SLOTS], want[MAX_SLOTS];
+} node_case;
+
+typedef enum outcome { PASS, REFUSED, WRONG } outcome;
+
+/* Words of a line after the first: for each whether it is "tensor". */
+static size_t read_kinds(const char *words, bool *tensor)
+{
+    size_t n = 0;
+    while (*(words += strspn(words, " ")) && n < MAX_SLOTS) {
+        size_t length = strcspn(words, " ");
+        tensor[n++] = length == 6 && !strncmp(words, "tensor", 6);
+        words += length;
+    }
+    return n;
+}
+
+static bool read_description(node_case *c)
+{
+    char path[MAX_LINE];
+    lines l;
+    snprintf(path, sizeof path, "%s/%s/case.txt", c->folder, c->name);
+    if (!read_lines(path, &l)) return false;
+    for (size_t i = 0; i < l.count; i++) {
+        if (!strncmp(l.items[i], "rtol ", 5)) c->rtol = strtod(l.items[i] + 5, NULL);
+        if (!strncmp(l.items[i], "atol ", 5)) c->atol = strtod(l.items[i] + 5, NULL);
+        if (!strncmp(l.items[i], "inputs ", 7)) c->nin = read_kinds(l.items[i] + 7, c->in_tensor);
+        if (!strncmp(l.items[i], "outputs ", 8)) c->nout = read_kinds(l.items[i] + 8, c->out_tensor);
+    }
+    free_lines(&l);
+    return c->nout > 0;
+}
+
+/* Tensors of strings stay empty: the library refuses the models that have them. */
+static bool read_tensor(const node_case *c, const char *role, size_t i, cli_tensor *out, gr_err *err)
+{
+    char path[MAX_LINE];
+    cli_file *file;
+    snprintf(path, sizeof path, "%s/%s/test_data_set_0/%s_%zu.pb", c->folder, c->name, role, i);
+    if (!cli_file_open(path, false, &file, err)) return false;
+    bool ok = cli_pb_parse(file, file->data, file->size, out, err);
+    cli_file_drop(file);
+    return ok || err->status == GR_EUNSUPPORTED;
+}
+
+static bool read_case(node_case *c, gr_err *err)
+{
+    if (!read_description(c)) return cli_fail(err, GR_EIO, "case.txt cannot be read");
+    for (size_t i = 0; i < c->nin; i++)
+        if (c->in_tensor[i] && !read_tensor(c, "input", i, &c->in[i], err)) return false;
+    for (size_t i = 0; i < c->nout; i++)
+        if (c->out_tensor[i] && !read_tensor(c, "output", i, &c->want[i], err)) return false;
+    return true;
+}
+
+static void free_case(node_case *c)
+{
+    for (size_t i = 0; i < MAX_SLOTS; i++) {
+        cli_tensor_free(&c->in[i]);
+        cli_tensor_free(&c->want[i]);
+    }
+}
+
+/* bfloat16 has eight bits: the expected value may have been rounded in another order, by two units in the last place. */
+static bool same(const node_case *c, const char *name, const gr_tensor_view *got, const cli_tensor *want, gr_err *err)
+{
+    gr_tensor_view expected = cli_view(want);
+    compare_limits limits = {c->atol, c->rtol, -2};
+    if (want->type == GR_BFLOAT16 && limits.rtol < 0x1p-6) limits.rtol = 0x1p-6;
+    compare_result r = compare_tensors(got, &expected, &limits);
+    if (r.ok) return true;
+    if (r.why[0]) return cli_fail(err, GR_EINVAL, "output '%s': %s", name, r.why);
+    return cli_fail(err, GR_EINVAL, "output '%s': element %lld is %.9g, expected %.9g", name, (long long)r.at,
+                    cli_value(got->type, got->data, r.at), cli_value(want->type, want->data, r.at));
+}
+
+static gr_status run_model(const node_case *c, gr_model *model, gr_err *err)
+{
+    gr_session *session;
+    gr_named_tensor in[MAX_SLOTS], out[MAX_SLOTS];
+    gr_value_info info;
+    size_t nin = 0;
+    GR_TRY(gr_session_create(model, NULL, &session, err));
+    for (size_t i = 0; i < c->nin && gr_model_input(model, i, &info) == GR_OK; i++)
+        if (c->in[i].type) in[nin++] = (gr_named_tensor){info.name, cli_view(&c->in[i])};
+    for (size_t i = 0; i < c->nout; i++) {
+        gr_status status = gr_model_output(model, i, &info);
+        out[i] = (gr_named_tensor){.name = status == GR_OK ? info.name : NULL};
+    }
+    gr_status status = gr_session_run(session, in, nin, out, c->nout, err);
+    for (size_t i = 0; i < c->nout && status == GR_OK; i++)
+        if (!same(c, out[i].name, &out[i].tensor, &c->want[i], err)) status = GR_EINVAL;
+    gr_session_free(session);
+    return status;
+}
+
+static outcome run_once(const node_case *c, bool no_passes, gr_err *err)
+{
+    char path[MAX_LINE];
+    gr_model *model = NULL;
+    gr_model_options options = {.struct_size = sizeof options, .no_passes = no_passes};
+    snprintf(path, sizeof path, "%s/%s/model.onnx", c->folder, c->name);
+    gr_status status = gr_model_load(path, &options, &model, err);
+    if (status == GR_OK) status = run_model(c, model, err);
+    gr_model_free(model);
+    return status == GR_OK ? PASS : status == GR_EUNSUPPORTED ? REFUSED : WRONG;
+}
+
+static outcome run_case(const char *folder, const char *name, gr_err *err)
+{
+    node_case *c = cli_alloc(sizeof *c);
+    outcome o = WRONG;
+    c->folder = folder;
+    c->name = name;
+    if (read_case(c, err)) {
+        o = run_once(c, false, err);
+        if (o == PASS && (o = run_once(c, true, err)) != PASS) {
+            cli_fail_context(err, "without passes");
+            o = WRONG;
+        }
+    }
+    free_case(c);
+    free(c);
+    return o;
+}
+
+/* ---- all cases ---- */
+
+static const char refused[] = "refused: ";
+
+/* A reason of the manifest that is part of the sentence stays. */
+static void write_line(FILE *out, const char *name, const char *line, outcome o, const gr_err *err)
+{
+    const char *reason = err->text;
+    if (line && !strncmp(line, refused, sizeof refused - 1) && strstr(reason, line + sizeof refused - 1))
+        reason = line + sizeof refused - 1;
+    fprintf(out, "%s %s%s\n", name, o == PASS ? "pass" : refused, o == PASS ? "" : reason);
+}
+
+static void judge(const char *name, const char *line, outcome o, const gr_err *err)
+{
+    if (o == WRONG)
+        FAIL("%s fails: %s", name, err->text);
+    else if (!line)
+        FAIL("%s is not in the manifest; it %s %s", name, o == PASS ? "passes" : "is refused:", o ? err->text : "");
+    else if (!strcmp(line, "pass") && o == REFUSED)
+        FAIL("%s is refused: %s", name, err->text);
+    else if (strcmp(line, "pass") && (strncmp(line, refused, sizeof refused - 1) || !line[sizeof refused - 1]))
+        FAIL("%s has a line that says neither 'pass' nor 'refused: ' and why", name);
+    else if (strcmp(line, "pass") && o == PASS)
+        FAIL("%s passes now, its line in the manifest is out of date", name);
+    else if (o == REFUSED && !strstr(err->text, line + sizeof refused - 1))
+        FAIL("%s is refused for another reason than the manifest's: %s", name, err->text);
+    else
+        CU_PASS("");
+}
+
+static void run_cases(const char *folder, const lines *cases, const lines *manifest)
+{
+    const char *update = getenv("GR_CONFORMANCE_UPDATE"), *only = getenv("GR_CONFORMANCE_ONLY");
+    FILE *out = update && *update ? fopen(update, "w") : NULL;
+    size_t count[WRONG + 1] = {0};
+    for (size_t i = 0; i < cases->count; i++) {
+        gr_err err = {.text = ""};
+        const char *name = cases->items[i];
+        if (only && !strstr(name, only)) continue;
+        outcome o = run_case(folder, name, &err);
+        count[o]++;
+        judge(name, line_of(manifest, name), o, &err);
+        if (out && o != WRONG) write_line(out, name, line_of(manifest, name), o, &err);
+    }
+    if (out) fclose(out);
+    printf("\n    %zu of %zu cases pass, %zu are refused, %zu fail ", count[PASS], cases->count, count[REFUSED],
+           count[WRONG]);
+}
+
+static void test_cases(void)
+{
+    char path[MAX_LINE];
+    lines cases, manifest;
+    const char *folder = getenv("GR_CONFORMANCE_DIR");
+    if (!folder || !*folder) folder = GR_CONFORMANCE_DIR;
+    snprintf(path, sizeof path, "%s/cases.txt", folder);
+    if (!read_lines(path, &cases)) {
+        printf("\n    skipped: tests/conformance/make_cases.py has not written its cases to %s ", folder);
+        return;
+    }
+    if (!read_lines(MANIFEST, &manifest)) FAIL("%s cannot be read", MANIFEST);
+    run_cases(folder, &cases, &manifest);
+    for (size_t i = 0; i < manifest.count; i++) {
+        size_t n = strcspn(manifest.items[i], " ");
+        bool known = false;
+        for (size_t k = 0; k < cases.count && !known; k++)
+            known = !strncmp(cases.items[k], manifest.items[i], n) && !cases.items[k][n];
+        if (!known) FAIL("the manifest has a line about %.*s, which is no case", (int)n, manifest.items[i]);
+    }
+    free_lines(&cases);
+    free_lines(&manifest);
+}
+
+static void test_manifest(void)
+{
+    lines l;
+    if (!read_lines(MANIFEST, &l)) FAIL("%s cannot be read", MANIFEST);
+    CU_ASSERT_TRUE(l.count > 1000);
+    for (size_t i = 1; i < l.count; i++) {
+        char a[MAX_LINE], b[MAX_LINE];
+        snprintf(a, sizeof a, "%.*s", (int)strcspn(l.items[i - 1], " "), l.items[i - 1]);
+        snprintf(b, sizeof b, "%.*s", (int)strcspn(l.items[i], " "), l.items[i]);
+        if (strcmp(a, b) >= 0) FAIL("the manifest is not sorted at %s", b);
+    }
+    free_lines(&l);
+}
+
+static CU_TestInfo tests[] = {
+    {"manifest is sorted", test_manifest}, {"cases are as the manifest says", test_cases}, CU_TEST_INFO_NULL};
+CU_SuiteInfo suite_conformance = {"conformance", NULL, NULL, NULL, NULL, tests};
