@@ -205,7 +205,7 @@ typedef struct gr_model_summary {
     size_t step_count;   /* operators left after the passes */
     const gr_count *steps;
     size_t parameter_count_by_module;
-    const gr_count *modules; /* name: dotted prefix of the weights' names, as "embeddings"; count: elements */
+    const gr_count *modules; /* name: as "embeddings"; count: elements; in the order of the graph */
     int64_t parameters;      /* elements of all floating-point and quantised weights; a weight stored once counts once */
     int64_t weight_bytes;
 } gr_model_summary;

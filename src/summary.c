@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Counts that describe a model. Modules are told from the names of weights; where an exporter has renamed a weight
- * ("onnx::MatMul_123"), from the name of the node that reads it, which holds the module's path.
+ * ("onnx::MatMul_123", "val_48"), from the node that reads it, whose name holds the module's path, or from its bias.
  */
 #include "summary.h"
 #include "ops/op.h"
@@ -57,7 +57,7 @@ static bool is_weight(const gr_value *v)
 {
     gr_dtype t = v->konst->dtype;
     if (v->def || !v->nuses) return false;
-    if (gr_dtype_is_float(t)) return v->konst->rank >= 1;
+    if (gr_dtype_is_float(t)) return v->konst->rank >= 1 && (v->konst->elements > 1 || strchr(v->name, '.'));
     return (t == GR_INT8 || t == GR_UINT8 || t == GR_INT4 || t == GR_UINT4) && v->konst->rank >= 2;
 }
 
@@ -72,18 +72,30 @@ static void path_of_node(const char *name, char *out)
     if (last) *last = 0;
 }
 
+static bool is_renamed(const char *name) { return !strncmp(name, "onnx::", 6) || !strchr(name, '.'); }
+
+/* The constant that is added to what a weight makes: its layer's bias, which exporters leave its name. */
+static const gr_value *bias_of(const gr_value *weight)
+{
+    const gr_value *product = gr_out(weight->uses->user, 0);
+    const gr_node *add = product && product->uses ? product->uses->user : NULL;
+    if (!add || strcmp(add->op->name, "Add")) return NULL;
+    const gr_value *bias = gr_in(add, gr_in(add, 0) == product);
+    return bias && bias->konst && !is_renamed(bias->name) ? bias : NULL;
+}
+
 static void path_of(const gr_value *v, char *out)
 {
-    bool renamed = !strncmp(v->name, "onnx::", 6) || !strchr(v->name, '.');
-    const char *user = v->uses->user->name;
-    if (renamed && user && strchr(user, '/')) {
+    const char *name = v->name, *user = v->uses->user->name;
+    if (is_renamed(name) && user && strchr(user, '/')) {
         path_of_node(user, out);
-    } else {
-        size_t n = strlen(v->name);
-        if (n > NAME_SIZE - 1) n = NAME_SIZE - 1;
-        memcpy(out, v->name, n);
-        out[n] = 0;
+        return;
     }
+    if (is_renamed(name) && bias_of(v)) name = bias_of(v)->name;
+    size_t n = strlen(name);
+    if (n > NAME_SIZE - 1) n = NAME_SIZE - 1;
+    memcpy(out, name, n);
+    out[n] = 0;
 }
 
 static size_t component(const char *path) { return strcspn(path, "."); }
@@ -149,7 +161,6 @@ static gr_status count_modules(const gr_graph *g, gr_arena *arena, gr_model_summ
         w[i].path[component(w[i].path)] = 0;
         GR_TRY(count(arena, &modules, "", w[i].path, w[i].elements, err));
     }
-    if (modules.n) qsort(modules.items, modules.n, sizeof *modules.items, by_count);
     out->parameter_count_by_module = modules.n;
     out->modules = modules.items;
     return GR_OK;

@@ -203,7 +203,7 @@ static const char refused[] = "refused: ";
 /* A reason of the manifest that is part of the sentence stays. */
 static void write_line(FILE *out, const char *name, const char *line, outcome o, const gr_err *err)
 {
-    const char *reason = err->text;
+    const char *file = strstr(err->text, "/model.onnx: "), *reason = file ? file + 13 : err->text;
     if (line && !strncmp(line, refused, sizeof refused - 1) && strstr(reason, line + sizeof refused - 1))
         reason = line + sizeof refused - 1;
     fprintf(out, "%s %s%s\n", name, o == PASS ? "pass" : refused, o == PASS ? "" : reason);

@@ -319,13 +319,14 @@ static gr_status eval_graph(gr_exec *exec, const gr_graph *g, const gr_tensor *c
     for (const gr_node *n = g->first; n; n = n->next) {
         if (exec && exec->cancel && *exec->cancel) return gr_fail(err, GR_ECANCELLED, "the run was cancelled");
         for (uint32_t i = 0; i < n->nin; i++)
-            if (gr_in(n, i) && gr_in(n, i)->konst) values[gr_in(n, i)->id].t = gr_in(n, i)->konst;
+            if (gr_in(n, i) && gr_in(n, i)->konst && !values[gr_in(n, i)->id].owned)
+                values[gr_in(n, i)->id].t = gr_in(n, i)->konst;
         GR_TRY(eval_node(exec, n, values, err));
     }
     for (size_t i = 0; i < g->noutputs; i++) {
         gr_value *v = g->outputs[i];
         live *l = &values[v->id];
-        if (v->konst) l->t = v->konst;
+        if (v->konst && !l->owned) l->t = v->konst;
         if (l->owned && v->output_index == (int)i) {
             /* Hand it over; a second output of the same value copies it from the first. */
             out[i] = l->t;

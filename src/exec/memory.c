@@ -22,7 +22,13 @@ static int larger_first(const void *a, const void *b)
 static int earlier_first(const void *a, const void *b)
 {
     const gr_buffer *x = *(gr_buffer *const *)a, *y = *(gr_buffer *const *)b;
-    return x->first < y->first ? -1 : x->first > y->first ? 1 : x < y ? -1 : x > y;
+    return x->first != y->first ? (x->first < y->first ? -1 : 1) : larger_first(a, b);
+}
+
+static int sooner_over(const void *a, const void *b)
+{
+    const gr_buffer *x = *(gr_buffer *const *)a, *y = *(gr_buffer *const *)b;
+    return x->last < y->last ? -1 : x->last > y->last ? 1 : x < y ? -1 : x > y;
 }
 
 /* `placed` is sorted by offset. */
@@ -44,35 +50,58 @@ typedef struct gap {
     size_t offset, size;
 } gap;
 
-/* Buffers that have ended leave gaps; a new one takes the first that is large enough. Gaps are not merged: in a chain
- * of equal operators they are taken again as they are. */
-static size_t place_in_time(gr_buffer **order, size_t n, gap *gaps, gr_buffer **active)
+/* What is free below `top`: gaps by offset, none empty, no two adjacent, none at the top. */
+typedef struct space {
+    gap *gaps;
+    size_t n, top, most;
+} space;
+
+static void give_back(space *s, const gr_buffer *b)
 {
-    size_t ngaps = 0, nactive = 0, end = 0;
-    for (size_t i = 0; i < n; i++) {
-        gr_buffer *b = order[i];
-        for (size_t j = 0; j < nactive;) {
-            if (active[j]->last >= b->first) {
-                j++;
-                continue;
-            }
-            gaps[ngaps++] = (gap){active[j]->offset, rounded(active[j]->size)};
-            active[j] = active[--nactive];
-        }
-        size_t g = 0;
-        while (g < ngaps && gaps[g].size < rounded(b->size)) g++;
-        if (g < ngaps) {
-            b->offset = gaps[g].offset;
-            gaps[g].offset += rounded(b->size);
-            gaps[g].size -= rounded(b->size);
-            if (!gaps[g].size) gaps[g] = gaps[--ngaps];
-        } else {
-            b->offset = end;
-            end += rounded(b->size);
-        }
-        active[nactive++] = b;
+    size_t offset = b->offset, size = rounded(b->size), i = s->n, taken = 0;
+    if (!size) return;
+    while (i > 0 && s->gaps[i - 1].offset > offset) i--;
+    if (i < s->n && s->gaps[i].offset == offset + size) size += s->gaps[i].size, taken++;
+    if (i > 0 && s->gaps[i - 1].offset + s->gaps[i - 1].size == offset) {
+        offset = s->gaps[--i].offset;
+        size += s->gaps[i].size;
+        taken++;
     }
-    return end;
+    bool top = offset + size == s->top;
+    memmove(s->gaps + i + !top, s->gaps + i + taken, (s->n - i - taken) * sizeof *s->gaps);
+    s->n = s->n - taken + !top;
+    if (top) s->top = offset;
+    else s->gaps[i] = (gap){offset, size};
+}
+
+static void take(space *s, gr_buffer *b)
+{
+    size_t size = rounded(b->size), best = s->n;
+    for (size_t i = 0; i < s->n; i++)
+        if (s->gaps[i].size >= size && (best == s->n || s->gaps[i].size < s->gaps[best].size)) best = i;
+    if (best == s->n || !size) {
+        b->offset = size ? s->top : 0;
+        s->top += size;
+        if (s->top > s->most) s->most = s->top;
+        return;
+    }
+    gap *g = &s->gaps[best];
+    b->offset = g->offset;
+    g->offset += size;
+    g->size -= size;
+    if (!g->size) memmove(g, g + 1, (--s->n - best) * sizeof *g);
+}
+
+/* By first step; each takes the smallest gap that fits, of those that buffers have left which are over. */
+static size_t place_in_time(gr_buffer **by_first, gr_buffer **by_last, size_t n, gap *gaps)
+{
+    space s = {.gaps = gaps};
+    size_t over = 0;
+    for (size_t i = 0; i < n; i++) {
+        while (by_last[over]->last < by_first[i]->first) give_back(&s, by_last[over++]);
+        take(&s, by_first[i]);
+    }
+    return s.most;
 }
 
 gr_status gr_plan_memory(gr_buffer *buffers, size_t n, size_t *total, gr_err *err)
@@ -82,7 +111,7 @@ gr_status gr_plan_memory(gr_buffer *buffers, size_t n, size_t *total, gr_err *er
         if (buffers[i].size > SIZE_MAX / 4 || !gr_add(sum, rounded(buffers[i].size), &sum))
             return gr_fail(err, GR_ELIMIT, "the buffers of this shape are larger than any memory");
     gr_buffer **order = gr_calloc(n, sizeof *order), **placed = gr_calloc(n, sizeof *placed);
-    gap *gaps = gr_calloc(2 * n, sizeof *gaps);
+    gap *gaps = gr_calloc(n + 1, sizeof *gaps);
     gr_status status = order && placed && gaps ? GR_OK : gr_nomem(err);
     for (size_t i = 0; status == GR_OK && i < n; i++) order[i] = &buffers[i];
     if (status == GR_OK && n <= GREEDY_MAX) {
@@ -92,8 +121,10 @@ gr_status gr_plan_memory(gr_buffer *buffers, size_t n, size_t *total, gr_err *er
             if (order[i]->offset + rounded(order[i]->size) > end) end = order[i]->offset + rounded(order[i]->size);
         }
     } else if (status == GR_OK) {
+        memcpy(placed, order, n * sizeof *order);
         qsort(order, n, sizeof *order, earlier_first);
-        end = place_in_time(order, n, gaps, placed);
+        qsort(placed, n, sizeof *placed, sooner_over);
+        end = place_in_time(order, placed, n, gaps);
     }
     gr_free(order);
     gr_free(placed);
