@@ -141,8 +141,7 @@ gr_status gr_graph_lower(const gr_graph *g, gr_doc **out, gr_err *err)
     d->ir_version = 10;
     d->producer_name = "graphrun";
     d->producer_version = gr_version_string();
-    /* Fused nodes are of newer versions than the file's (Gelu 20, LayerNormalization 17). */
-    opsets[0] = (gr_doc_opset){"", g->opset > 20 ? g->opset : 20};
+    opsets[0] = (gr_doc_opset){"", g->opset > 0 ? g->opset : 1};
     opsets[1] = (gr_doc_opset){"graphrun", 1};
     opsets[2] = (gr_doc_opset){"com.microsoft", 1};
     d->opsets = (gr_doc_opsets){3, opsets};

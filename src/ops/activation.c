@@ -188,6 +188,9 @@ const gr_op op_activation[] = {
     FLOAT_ROW("Selu", 22, selu, parse_selu),
     FLOAT_ROW("Celu", 12, celu, parse_alpha), FLOAT_ROW("Celu", 28, celu, parse_alpha),
     FLOAT_ROW("Gelu", 20, gelu, parse_gelu),
+    /* The same for graphs of older opsets, in which passes find it. */
+    {.name = "Gelu", .since = 1, .in = {1, 1}, .out = 1, .flags = GR_OP_INPLACE, .parse = parse_gelu,
+     .infer = infer_floats, .kernels = gelu_kernels, .domain = "graphrun"},
     FLOAT_ROW("Mish", 18, mish, NULL), FLOAT_ROW("Mish", 22, mish, NULL),
     FLOAT_ROW("Swish", 24, swish, parse_alpha),
     ROW("Shrink", 9, shrink, parse_shrink, infer_shrink),

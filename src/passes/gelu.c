@@ -30,7 +30,7 @@ static gr_value *build(gr_build *b, const gr_match *m, const char *approximate)
 {
     gr_attr attr = gr_attr_of_string("approximate", approximate);
     gr_value *x = gr_bound(m, "x");
-    return gr_build_node(b, "", "Gelu", gr_build_attrs(b, 1, &attr), 1, &x);
+    return gr_build_node(b, "graphrun", "Gelu", gr_build_attrs(b, 1, &attr), 1, &x);
 }
 
 static gr_value *rewrite_erf(gr_build *b, const gr_match *m) { return build(b, m, "none"); }
