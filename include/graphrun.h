@@ -233,7 +233,7 @@ typedef struct gr_session_options {
     int threads;        /* 0: as many as affinity and cgroup quota allow */
     size_t max_memory;  /* bytes of activations, scratch and outputs for one run; 0: no limit but the machine's memory */
     int max_plans;      /* shapes kept ready; 0: 16 */
-    int64_t max_iterations; /* of one Loop node; 0: 1,000,000,000 */
+    int64_t max_iterations; /* of all Loop and Scan nodes in one run together; 0: 131,072 */
     gr_log_fn log;          /* NULL: silent */
     void *log_user;
 } gr_session_options;
@@ -249,8 +249,8 @@ GR_API void gr_session_free(gr_session *session);
  * `outputs`: the wanted values by name: outputs of the graph or any value inside it. For each, a `tensor.data` of NULL
  * asks for memory that the session owns, which stays valid until the session's next run or end; otherwise `data` and
  * `size` are the caller's buffer, which the result is written to. In both cases type, rank, dims and size are set on
- * success (dims are the session's). Only what the wanted values need is computed. On failure the contents of the
- * caller's buffers are undefined.
+ * success (dims are the session's); a view that the session filled counts as NULL in its next run. Only what the wanted
+ * values need is computed. On failure the contents of the caller's buffers are undefined.
  *
  * The first run of a shape plans it; later runs of that shape allocate nothing. */
 GR_API gr_status gr_session_run(gr_session *session, const gr_named_tensor *inputs, size_t input_count,

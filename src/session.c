@@ -38,8 +38,10 @@ struct gr_session {
     lane lanes[LANES];
     size_t capinputs, capoutputs;
     gr_tensor *inputs;
-    void **copies;       /* of inputs that are not aligned */
+    void **copies;       /* room for inputs that are not aligned */
     size_t *copy_sizes;
+    void **given;        /* memory of the session that the last run has handed out */
+    size_t ngiven;
     gr_doc_names fed;    /* overridden initializers of this run */
     volatile int cancel;
     double flops;
@@ -58,6 +60,7 @@ gr_status gr_session_create(gr_model *model, const gr_session_options *options, 
                        MAX_THREADS);
     if (!o.threads) o.threads = gr_default_threads();
     if (!o.max_plans) o.max_plans = DEFAULT_PLANS;
+    if (o.max_plans < LANES) o.max_plans = LANES; /* a run's plans live until its outputs have been read */
     gr_session *s = gr_calloc(1, sizeof *s);
     cached *plans = gr_calloc((size_t)o.max_plans, sizeof *plans);
     if (!s || !plans) {
@@ -94,6 +97,7 @@ void gr_session_free(gr_session *s)
     gr_free(s->copies);
     gr_free(s->copy_sizes);
     gr_free(s->inputs);
+    gr_free(s->given);
     gr_free(s->fed.items);
     gr_free(s->plans);
     gr_free(s);
@@ -125,6 +129,7 @@ static gr_status make_room(gr_session *s, size_t inputs, size_t outputs, gr_err 
     }
     if (outputs > s->capoutputs) {
         s->capoutputs = 0;
+        if (!grow(&s->given, outputs, sizeof *s->given)) return gr_nomem(err);
         for (int i = 0; i < LANES; i++) {
             lane *l = &s->lanes[i];
             if (!grow(&l->wanted, outputs, sizeof *l->wanted) || !grow(&l->output, outputs, sizeof *l->output) ||
@@ -183,17 +188,24 @@ static gr_status check_type(const gr_graph *g, const gr_value *v, const gr_tenso
     return status;
 }
 
-/* Whether dimensions of one name have one value in all inputs. */
+static bool agrees(const gr_graph *g, const gr_tensor *inputs, size_t i, int d, size_t j)
+{
+    for (int e = 0; e < g->inputs[j]->type.rank; e++)
+        if (gr_dim_same(g->inputs[i]->type.dims[d], g->inputs[j]->type.dims[e]) && inputs[i].dims[d] != inputs[j].dims[e])
+            return false;
+    return true;
+}
+
+/* Whether dimensions of one name have one value in all inputs. Of very
+ * many inputs that is not asked: the names are not relied on then. */
 static bool names_agree(const gr_graph *g, const gr_tensor *inputs)
 {
+    enum { MANY = 256 };
+    if (g->ninputs > MANY) return false;
     for (size_t i = 0; i < g->ninputs; i++)
-        for (int d = 0; d < g->inputs[i]->type.rank; d++) {
-            gr_dim a = g->inputs[i]->type.dims[d];
-            for (size_t j = 0; a.expr && j <= i; j++)
-                for (int e = 0; e < g->inputs[j]->type.rank; e++)
-                    if (gr_dim_same(a, g->inputs[j]->type.dims[e]) && inputs[i].dims[d] != inputs[j].dims[e])
-                        return false;
-        }
+        for (int d = 0; d < g->inputs[i]->type.rank; d++)
+            for (size_t j = 0; g->inputs[i]->type.dims[d].expr && j <= i; j++)
+                if (!agrees(g, inputs, i, d, j)) return false;
     return true;
 }
 
@@ -210,39 +222,50 @@ static gr_status missing_input(const gr_graph *g, const gr_value *v, gr_err *err
     return gr_fail(err, GR_EINPUT, "input '%s' is missing; the model needs %s", gr_show(v->name), list);
 }
 
+/* More is given than there are inputs. */
+static gr_status too_many_inputs(const gr_graph *g, const gr_named_tensor *inputs, size_t n, gr_err *err)
+{
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < i; j++)
+            if (!strcmp(inputs[i].name, inputs[j].name))
+                return gr_fail(err, GR_EINPUT, "input '%s' is given twice", gr_show(inputs[i].name));
+    return gr_fail(err, GR_EINPUT, "%zu inputs are given, the model has %zu", n, g->ninputs);
+}
+
+/* All that is given is an input of the graph; they mostly come in its order. */
 static gr_status bind_inputs(gr_session *s, const gr_graph *g, const gr_named_tensor *inputs, size_t n, gr_err *err)
 {
-    free_copies(s);
-    for (size_t i = 0; i < g->ninputs; i++) {
-        size_t k = 0;
-        while (k < n && strcmp(inputs[k].name, g->inputs[i]->name)) k++;
-        if (k == n) return missing_input(g, g->inputs[i], err);
+    size_t k = 0;
+    for (size_t i = 0; i < g->ninputs; i++, k++) {
+        size_t tried = 0;
+        for (; tried < n && strcmp(inputs[k % n].name, g->inputs[i]->name); tried++) k++;
+        if (tried == n) return missing_input(g, g->inputs[i], err);
+        k %= n;
         GR_TRY(check_view(&inputs[k], &s->inputs[i], err));
         GR_TRY(check_type(g, g->inputs[i], &s->inputs[i], err));
         gr_tensor *t = &s->inputs[i];
         size_t align = ((size_t)gr_dtype_bits(t->dtype) + 7) / 8;
         t->aligned = true;
         if (!t->size || (uintptr_t)t->data % (align > 8 ? 8 : align) == 0) continue;
-        s->copy_sizes[i] = t->size;
-        if (!(s->copies[i] = gr_malloc_aligned(t->size))) return gr_nomem(err);
+        if (s->copy_sizes[i] != t->size || !s->copies[i]) {
+            gr_free_aligned(s->copies[i], s->copy_sizes[i]);
+            s->copy_sizes[i] = t->size;
+            if (!(s->copies[i] = gr_malloc_aligned(t->size))) return gr_nomem(err);
+        }
         memcpy(s->copies[i], t->data, t->size);
         t->data = s->copies[i];
     }
     return GR_OK;
 }
 
-/* Names that are given: inputs of the graph, or initializers that the run overrides; nothing else, nothing twice. */
+/* Names that are given: inputs of the graph, or initializers that the run overrides; nothing else. */
 static gr_status sort_names(gr_session *s, const gr_graph *g, const gr_named_tensor *inputs, size_t n, gr_err *err)
 {
     s->fed.count = 0;
     for (size_t i = 0; i < n; i++) {
         if (!inputs[i].name) return gr_fail(err, GR_EINVAL, "an input has no name");
-        for (size_t j = 0; j < i; j++)
-            if (!strcmp(inputs[i].name, inputs[j].name))
-                return gr_fail(err, GR_EINPUT, "input '%s' is given twice", gr_show(inputs[i].name));
-        bool known = false;
-        for (size_t j = 0; j < g->ninputs; j++) known |= !strcmp(inputs[i].name, g->inputs[j]->name);
-        if (known) continue;
+        const gr_value *v = gr_graph_find(g, inputs[i].name);
+        if (v && v->is_input) continue;
         if (!gr_model_can_override(s->model, inputs[i].name))
             return gr_fail(err, GR_EINPUT, "the model has no input '%s'", gr_show(inputs[i].name));
         s->fed.items[s->fed.count++] = inputs[i].name;
@@ -252,8 +275,10 @@ static gr_status sort_names(gr_session *s, const gr_graph *g, const gr_named_ten
 
 /* ---- outputs ---- */
 
-static gr_value *find_value(const gr_graph *g, const char *name)
+/* `hint`: the output that it is likely to be. */
+static gr_value *find_value(const gr_graph *g, const char *name, size_t hint)
 {
+    if (hint < g->noutputs && !strcmp(g->output_names[hint], name)) return g->outputs[hint];
     for (size_t i = 0; i < g->noutputs; i++)
         if (!strcmp(g->output_names[i], name)) return g->outputs[i];
     gr_value *v = gr_graph_find(g, name);
@@ -267,13 +292,13 @@ static gr_status bind_outputs(gr_session *s, const gr_variant *variant, const gr
     for (size_t i = 0; i < n; i++) {
         if (!outputs[i].name) return gr_fail(err, GR_EINVAL, "an output has no name");
         lane *l = &s->lanes[PLAIN];
-        gr_value *v = find_value(l->graph, outputs[i].name);
+        gr_value *v = find_value(l->graph, outputs[i].name, i);
         if (!v) {
             gr_variant raw = *variant;
             raw.raw = true;
             l = &s->lanes[RAW];
             GR_TRY(gr_model_graph(s->model, &raw, &l->graph, err));
-            v = find_value(l->graph, outputs[i].name);
+            v = find_value(l->graph, outputs[i].name, i);
         }
         if (!v) return gr_fail(err, GR_EINPUT, "the model has no value '%s'", gr_show(outputs[i].name));
         l->wanted[l->count] = v;
@@ -284,7 +309,16 @@ static gr_status bind_outputs(gr_session *s, const gr_variant *variant, const gr
     return GR_OK;
 }
 
-static gr_status give_outputs(lane *l, gr_named_tensor *outputs, gr_err *err)
+/* A caller who runs again with the views of the last run means the session's memory, not a buffer of his own. */
+static void take_back(gr_session *s, gr_named_tensor *outputs, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; outputs[i].tensor.data && k < s->ngiven; k++)
+            if (outputs[i].tensor.data == s->given[k]) outputs[i].tensor.data = NULL;
+    s->ngiven = 0;
+}
+
+static gr_status give_outputs(gr_session *s, lane *l, gr_named_tensor *outputs, gr_err *err)
 {
     for (size_t i = 0; i < l->count; i++) {
         gr_tensor *r = &l->results[i];
@@ -300,6 +334,7 @@ static gr_status give_outputs(lane *l, gr_named_tensor *outputs, gr_err *err)
             if (r->size) memcpy(out->data, r->data, r->size);
             data = out->data;
         }
+        if (!out->data && data) s->given[s->ngiven++] = data;
         *out = (gr_tensor_view){r->dtype, r->rank, r->dims, data, r->size};
     }
     return GR_OK;
@@ -352,7 +387,7 @@ static gr_status run_lane(gr_session *s, lane *l, gr_named_tensor *outputs, gr_e
     GR_TRY(status);
     s->flops += gr_plan_flops(plan);
     s->steps += gr_plan_steps(plan);
-    return give_outputs(l, outputs, err);
+    return give_outputs(s, l, outputs, err);
 }
 
 static gr_status run(gr_session *s, const gr_named_tensor *inputs, size_t nin, gr_named_tensor *outputs, size_t nout,
@@ -360,6 +395,7 @@ static gr_status run(gr_session *s, const gr_named_tensor *inputs, size_t nin, g
 {
     gr_variant variant = {0};
     lane *plain = &s->lanes[PLAIN];
+    take_back(s, outputs, nout);
     GR_TRY(gr_model_graph(s->model, &variant, &plain->graph, err));
     GR_TRY(make_room(s, nin > plain->graph->ninputs ? nin : plain->graph->ninputs, nout, err));
     GR_TRY(sort_names(s, plain->graph, inputs, nin, err));
@@ -369,6 +405,7 @@ static gr_status run(gr_session *s, const gr_named_tensor *inputs, size_t nin, g
     }
     GR_TRY(make_room(s, plain->graph->ninputs, nout, err));
     GR_TRY(bind_inputs(s, plain->graph, inputs, nin, err));
+    if (nin > plain->graph->ninputs) return too_many_inputs(plain->graph, inputs, nin, err);
     if (!names_agree(plain->graph, s->inputs)) {
         variant.nameless = true;
         GR_TRY(gr_model_graph(s->model, &variant, &plain->graph, err));

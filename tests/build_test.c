@@ -101,7 +101,7 @@ static void test_bad_functions(void)
         strcat(text, part);
     }
     strcat(text, "<domain: \"d\", opset_import: [\"\" : 17]> f40 (x) => (y) { y = Relu (x) }");
-    check_refused(text, GR_ELIMIT, "nodes");
+    check_refused(text, GR_ELIMIT, "larger than the limit");
 }
 
 /* ---- subgraphs ---- */
@@ -130,6 +130,19 @@ static void test_captures(void)
     check_refused(HEAD "g (bool c) => (float[1] y) { y = If (c) <then_branch = a () => (float[1] p) { p = Relu (nothing) }, "
                        "else_branch = b () => (float[1] q) { q = Relu (nothing) }> }", GR_EMODEL, "'nothing'");
     check_refused(HEAD "g (bool c) => (float[1] y) { y = If (c) }", GR_EMODEL, "lacks its graph");
+}
+
+/* A graph inside a node has names of its own, which may be those of values that the node's neighbours make. */
+static void test_hidden_names(void)
+{
+    built b = infer_text(HEAD "g (bool c, float[N] x) => (float[N] y, float[N] t) {\n"
+                              "  y = If (c) <then_branch = a () => (float[N] y) { t = Neg (x)  y = Abs (t) },\n"
+                              "              else_branch = b () => (float[N] y) { y = Relu (t) }>\n  t = Exp (x)\n}");
+    if (!b.graph) return;
+    const gr_node *n = b.graph->last;
+    CU_ASSERT_STRING_EQUAL(n->op->name, "If"); /* one branch has a t of its own, the other reads the one outside */
+    CU_ASSERT_EQUAL(n->ncaptured, 2);
+    built_free(&b);
 }
 
 /* What a branch reads may be made by a node that the file has later. */
@@ -257,6 +270,7 @@ static CU_TestInfo tests[] = {
     {"attribute references", test_attribute_references},
     {"bad functions", test_bad_functions},
     {"captured values", test_captures},
+    {"names inside", test_hidden_names},
     {"order of nodes", test_order},
     {"names and counts", test_names},
     {"missing operators", test_missing},

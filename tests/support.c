@@ -141,6 +141,58 @@ bool same_tensor(const gr_tensor *got, const gr_tensor *want, char *why, size_t 
     return true;
 }
 
+static bool opened(gr_status status, const gr_session_options *options, running *out, gr_err *err)
+{
+    if (status == GR_OK) status = gr_session_create(out->model, options, &out->session, err);
+    if (status == GR_OK) return true;
+    FAIL("%s", err->text);
+    close_running(out);
+    return false;
+}
+
+bool open_text(const char *text, const gr_model_options *model, const gr_session_options *session, running *out)
+{
+    gr_err err = {0};
+    *out = (running){0};
+    return opened(gr_model_load_memory(text, strlen(text), NULL, model, &out->model, &err), session, out, &err);
+}
+
+bool open_file(const char *path, const gr_model_options *model, const gr_session_options *session, running *out)
+{
+    gr_err err = {0};
+    *out = (running){0};
+    return opened(gr_model_load(path, model, &out->model, &err), session, out, &err);
+}
+
+void close_running(running *r)
+{
+    gr_session_free(r->session);
+    gr_model_free(r->model);
+    *r = (running){0};
+}
+
+gr_named_tensor view_of(const char *name, gr_dtype type, int rank, const int64_t *dims, void *data)
+{
+    size_t size = (size_t)gr_dtype_bits(type) / 8;
+    for (int i = 0; i < rank; i++) size *= (size_t)dims[i];
+    return (gr_named_tensor){name, {type, rank, dims, data, size}};
+}
+
+void check_floats(const gr_tensor_view *t, int64_t count, const float *want)
+{
+    if (t->type != GR_FLOAT || t->size != (size_t)count * sizeof *want) {
+        FAIL("it is %s of %zu bytes, expected %lld floats", gr_dtype_name(t->type), t->size, (long long)count);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        float x;
+        memcpy(&x, (const char *)t->data + (size_t)i * sizeof x, sizeof x);
+        if (!close_enough(GR_FLOAT, (double)x, (double)want[i]))
+            FAIL("element %lld is %g, expected %g", (long long)i, (double)x, (double)want[i]);
+    }
+    CU_PASS("");
+}
+
 uint32_t next_random(uint32_t *state)
 {
     *state ^= *state << 13;

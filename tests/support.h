@@ -52,6 +52,23 @@ double element_of(const gr_tensor *t, int64_t i);
  * allow, NaN as NaN. Writes what differs. */
 bool same_tensor(const gr_tensor *got, const gr_tensor *want, char *why, size_t room);
 
+/* A model with a session; `text` must outlive it. False and a failure of the test if it does not open. */
+typedef struct running {
+    gr_model *model;
+    gr_session *session;
+} running;
+bool open_text(const char *text, const gr_model_options *model, const gr_session_options *session, running *out);
+bool open_file(const char *path, const gr_model_options *model, const gr_session_options *session, running *out);
+void close_running(running *r);
+
+/* Inputs and outputs of a run; dims has `rank` numbers. */
+#define FLOATS(name, rank, dims, data) view_of(name, GR_FLOAT, rank, dims, data)
+#define INTS(name, rank, dims, data)   view_of(name, GR_INT64, rank, dims, data)
+gr_named_tensor view_of(const char *name, gr_dtype type, int rank, const int64_t *dims, void *data);
+#define WANTED(n) ((gr_named_tensor){.name = (n)})
+/* A float output of that many elements with these values. */
+void check_floats(const gr_tensor_view *t, int64_t count, const float *want);
+
 /* Integers for data, the same on every machine. */
 uint32_t next_random(uint32_t *state);
 

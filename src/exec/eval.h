@@ -8,10 +8,14 @@
 
 #include "ops/op.h"
 
+/* A turn costs some microseconds: a loop that never ends is found out in less than a second. */
+#define GR_MAX_TURNS 131072
+
 typedef struct gr_exec {          /* limits of one run */
     size_t max_bytes;             /* of all live outputs; 0: none */
     size_t live_bytes;
-    int64_t max_iterations;       /* of one loop; 0: 1e9 */
+    int64_t max_iterations;       /* of all loops together; 0: GR_MAX_TURNS */
+    int64_t iterations;           /* so far */
     const volatile int *cancel;   /* NULL: cannot be cancelled */
     int threads;
     gr_packs *packs;

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { ALIGN = 64, GREEDY_MAX = 6000 };
+enum { ALIGN = 64, GREEDY_MAX = 6000, MAX_GAPS = 1024 };
 
 static size_t rounded(size_t size) { return (size + ALIGN - 1) / ALIGN * ALIGN; }
 
@@ -68,6 +68,7 @@ static void give_back(space *s, const gr_buffer *b)
         taken++;
     }
     bool top = offset + size == s->top;
+    if (!top && !taken && s->n == MAX_GAPS) return; /* lost: searching more would take longer than they are worth */
     memmove(s->gaps + i + !top, s->gaps + i + taken, (s->n - i - taken) * sizeof *s->gaps);
     s->n = s->n - taken + !top;
     if (top) s->top = offset;

@@ -48,6 +48,7 @@ struct gr_plan {
     size_t nbuffers, capbuffers;
     gr_buffer *buffers;
     char **homes;      /* of buffers that the caller wants elsewhere, else NULL */
+    uint32_t *copies;  /* by wanted value: buffer for one that is an input */
     size_t block_size;
     char *bound;       /* block that slots point into */
     bool rehomed;
@@ -289,14 +290,57 @@ static gr_status prepare_step(gr_plan *p, uint32_t i, gr_err *err)
     return place_buffers(p, i, err);
 }
 
+/* Bytes of the outputs of a step that are known. */
+static size_t output_bytes(const gr_plan *p, const plan_step *ps)
+{
+    size_t sum = 0;
+    for (uint32_t o = 0; o < ps->node->nout; o++) {
+        const slot *s = slot_of(p, ps->node->out[o]);
+        if (s && s->place == IN_BLOCK && !gr_add(sum, s->t.size, &sum)) return SIZE_MAX;
+    }
+    return sum;
+}
+
+/* Before kernels are prepared for shapes that cannot be. */
+static gr_status check_outputs(const gr_plan *p, gr_err *err)
+{
+    size_t limit = p->options.max_memory ? p->options.max_memory : gr_machine_memory();
+    for (size_t i = 0; i < p->nsteps; i++) {
+        const gr_node *n = p->steps[i].node;
+        size_t bytes = output_bytes(p, &p->steps[i]);
+        if (bytes <= limit) continue;
+        gr_status status = gr_fail(err, GR_ELIMIT, "its output would take %zu bytes, the %s is %zu", bytes,
+                                   p->options.max_memory ? "limit" : "machine's memory", limit);
+        return gr_fail_at(n->op, n->name, status, err);
+    }
+    return GR_OK;
+}
+
 static gr_status check_memory(gr_plan *p, gr_err *err)
 {
     GR_TRY(gr_plan_memory(p->buffers, p->nbuffers, &p->block_size, err));
     size_t limit = p->options.max_memory ? p->options.max_memory : gr_machine_memory();
     size_t need = p->block_size + gr_arena_bytes(p->arena);
     if (need <= limit) return GR_OK;
-    return gr_fail(err, GR_ELIMIT, "this shape needs %zu bytes of memory, the %s is %zu", need,
-                   p->options.max_memory ? "limit" : "machine's", limit);
+    const gr_node *most = NULL;
+    size_t size = 0;
+    for (size_t i = 0; i < p->nsteps; i++)
+        if (output_bytes(p, &p->steps[i]) >= size) most = p->steps[i].node, size = output_bytes(p, &p->steps[i]);
+    return gr_fail(err, GR_ELIMIT, "this shape needs %zu bytes of memory, the %s is %zu; node '%s' (%s) makes %zu of them",
+                   need, p->options.max_memory ? "limit" : "machine's", limit, most ? gr_show(most->name) : "",
+                   most ? most->op->name : "none", size);
+}
+
+/* What a run gives is not memory that the caller has fed: an input that is wanted is copied at the end. */
+static gr_status place_copies(gr_plan *p, gr_err *err)
+{
+    uint32_t end = (uint32_t)p->nsteps;
+    if (!(p->copies = GR_NEWS(p->arena, p->nwanted, uint32_t))) return gr_nomem(err);
+    for (size_t i = 0; i < p->nwanted; i++) {
+        const slot *s = slot_of(p, p->wanted[i]);
+        if (s->place == IS_INPUT) GR_TRY(new_buffer(p, s->t.size, end, end, &p->copies[i], err));
+    }
+    return GR_OK;
 }
 
 static gr_status make_plan(gr_plan *p, gr_err *err)
@@ -309,12 +353,26 @@ static gr_status make_plan(gr_plan *p, gr_err *err)
     p->steps = GR_NEWS(p->arena, mark_needed(p), plan_step);
     if (!p->steps) return gr_nomem(err);
     place_values(p);
+    GR_TRY(check_outputs(p, err));
     for (uint32_t i = 0; i < p->nsteps; i++) {
         gr_status status = prepare_step(p, i, err);
         if (status != GR_OK) return gr_fail_at(p->steps[i].node->op, p->steps[i].node->name, status, err);
     }
+    GR_TRY(place_copies(p, err));
     p->homes = GR_NEWS(p->arena, p->nbuffers, char *);
     return p->homes ? check_memory(p, err) : gr_nomem(err);
+}
+
+/* What shapes that depend on data may take, when nobody sets a limit. They cannot be checked before the run; so a model
+ * has room that goes with its weights and inputs, and one that grows without end stops early. */
+static size_t dynamic_limit(const gr_graph *g, const gr_tensor *inputs)
+{
+    const size_t base = (size_t)224 << 20, per_weight = 64, per_input = 1024, machine = gr_machine_memory();
+    size_t bytes, all = base;
+    for (size_t i = 0; i < g->ninputs; i++)
+        if (!gr_mul(inputs[i].size, per_input, &bytes) || !gr_add(all, bytes, &all)) return machine;
+    if (!gr_mul(gr_graph_constant_bytes(g), per_weight, &bytes) || !gr_add(all, bytes, &all)) return machine;
+    return all < machine ? all : machine;
 }
 
 static gr_status new_plan(const gr_graph *g, const gr_tensor *inputs, size_t nwanted, gr_value *const *wanted,
@@ -330,7 +388,7 @@ static gr_status new_plan(const gr_graph *g, const gr_tensor *inputs, size_t nwa
     p->graph = g;
     p->options = *options;
     p->nwanted = nwanted;
-    p->exec = (gr_exec){.max_bytes = options->max_memory ? options->max_memory : gr_machine_memory(),
+    p->exec = (gr_exec){.max_bytes = options->max_memory ? options->max_memory : dynamic_limit(g, inputs),
                         .max_iterations = options->max_iterations, .threads = options->threads,
                         .packs = options->packs};
     p->inputs = GR_NEWS(arena, g->ninputs, gr_tensor);
@@ -371,6 +429,7 @@ static void free_dynamic(gr_plan *p)
         p->slots[i].dynamic = NULL;
     }
     p->exec.live_bytes = 0;
+    p->exec.iterations = 0;
 }
 
 void gr_plan_free(gr_plan *p)
@@ -480,7 +539,11 @@ gr_status gr_plan_run(gr_plan *p, const gr_tensor *inputs, void *block, gr_tenso
     }
     for (size_t i = 0; i < p->nwanted; i++) {
         const slot *s = slot_of(p, p->wanted[i]);
+        bool elsewhere = results[i].data != NULL;
         results[i] = s->place == DYNAMIC ? *s->dynamic : s->t;
+        if (s->place != IS_INPUT || elsewhere || !s->t.size) continue;
+        results[i].data = (char *)block + p->buffers[p->copies[i]].offset;
+        memcpy(results[i].data, s->t.data, s->t.size);
     }
     return GR_OK;
 }

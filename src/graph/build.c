@@ -5,15 +5,20 @@
  */
 #include "ir.h"
 #include "ops/op.h"
+#include <limits.h>
 #include <stdio.h>
 
 enum {
     MAX_DEPTH = 64,           /* functions in functions, graphs in graphs */
-    MAX_NODES = 1 << 18,      /* after inlining: functions that call twice the next double with every level */
-    NEWEST_OPSET = 26,
-    NEWEST_IR = 13,
+    MAX_INLINED = 1 << 20,    /* what functions add, weighed: those that call twice the next double with every level */
+    NODE_WEIGHT = 4, CALL_WEIGHT = 24,
+    NEWEST_OPSET = 28,
+    NEWEST_IR = 14,
     MAX_MISSING_SHOWN = 12,
-    MAX_LIST = 4096,          /* attributes of a node, imports: they are searched one by one */
+    MAX_MISSING = 64,         /* kinds of missing operators that are told apart */
+    MAX_ATTRIBUTES = 4096,    /* of a node: they are searched one by one */
+    FEW_ATTRIBUTES = 16,
+    MAX_NAME = 512,           /* of a value inside a function, with the names of the calls around it */
 };
 
 /* ---- a map from names of the document to values ---- */
@@ -28,15 +33,25 @@ typedef struct captured { /* a value of the graph outside, and the input of the 
     gr_value *outer, *inner;
 } captured;
 
+typedef struct table {
+    size_t count, cap;
+    entry *slots;
+} table;
+
+/* What a model or a function imports: canonical domain -> index + 1. */
+typedef struct imports {
+    const gr_doc_opsets *list; /* NULL: not read yet */
+    table domains;
+} imports;
+
 typedef struct scope {
     gr_graph *graph;
     struct scope *outer;     /* of a subgraph: where captured names are looked up */
     const gr_doc_function *function;
     gr_attrs call;           /* attributes of the call that the function's references mean */
     const char *prefix;      /* before names of inner values of a function */
-    const gr_doc_opsets *opsets;
-    size_t count, cap;
-    entry *slots;
+    const imports *imports;
+    table names;
     size_t ncaptured, capcaptured;
     captured *captured;
     int depth;
@@ -54,14 +69,17 @@ typedef struct builder {
     gr_arena *arena;
     gr_syms *syms;
     const gr_doc_names *overridden;
-    size_t nodes;
-    scope functions;         /* "domain:name:overload" -> index + 1 */
+    size_t inlined;          /* weight of what functions have added */
+    imports imports;         /* the model's */
+    imports *function_imports;
+    table functions;         /* "domain:name:overload" -> index + 1 */
     size_t nmissing, capmissing;
+    bool more_missing;
     missing *missing;
     gr_err *err;
 } builder;
 
-static entry *slot(const scope *s, const char *name)
+static entry *slot(const table *s, const char *name)
 {
     uint64_t h = 14695981039346656037u;
     for (const unsigned char *p = (const unsigned char *)name; *p; p++) h = (h ^ *p) * 1099511628211u;
@@ -71,10 +89,10 @@ static entry *slot(const scope *s, const char *name)
 }
 
 /* The entry of a name, made if it is new; NULL if out of memory. */
-static entry *bind(builder *b, scope *s, const char *name)
+static entry *bind(builder *b, table *s, const char *name)
 {
     if (2 * (s->count + 1) > s->cap) {
-        scope grown = {.cap = s->cap ? s->cap * 2 : 64};
+        table grown = {.cap = s->cap ? s->cap * 2 : 16};
         if (!(grown.slots = GR_NEWS(b->arena, grown.cap, entry))) return NULL;
         for (size_t i = 0; i < s->cap; i++)
             if (s->slots[i].name) *slot(&grown, s->slots[i].name) = s->slots[i];
@@ -89,7 +107,7 @@ static entry *bind(builder *b, scope *s, const char *name)
     return e;
 }
 
-static entry *look(const scope *s, const char *name)
+static entry *look(const table *s, const char *name)
 {
     entry *e = s->cap ? slot(s, name) : NULL;
     return e && e->name ? e : NULL;
@@ -102,31 +120,43 @@ static const char *canonical(const char *domain) { return !domain || !strcmp(dom
 /* Version of a domain in a scope; 0: not imported. ONNX Runtime writes its own operators without importing them. */
 static int64_t version_of(const builder *b, const scope *s, const char *domain)
 {
-    const gr_doc_opsets *lists[] = {s->opsets, &b->doc->opsets};
-    for (int l = 0; l < 2; l++)
-        for (size_t i = 0; lists[l] && i < lists[l]->count; i++)
-            if (!strcmp(canonical(lists[l]->items[i].domain), domain)) return lists[l]->items[i].version;
+    const imports *lists[] = {s->imports, &b->imports};
+    for (int l = 0; l < 2; l++) {
+        const entry *e = lists[l] ? look(&lists[l]->domains, domain) : NULL;
+        if (e) return lists[l]->list->items[e->node - 1].version;
+    }
     return *domain ? 1 : 0;
 }
 
-static gr_status check_opsets(const gr_doc_opsets *list, const char *where, gr_err *err)
+static gr_status read_imports(builder *b, const gr_doc_opsets *list, const char *where, imports *out)
 {
-    if (list->count > MAX_LIST)
-        return gr_fail(err, GR_ELIMIT, "%s imports %zu opsets, at most %d are supported", where, list->count, MAX_LIST);
     for (size_t i = 0; i < list->count; i++) {
         const char *domain = canonical(list->items[i].domain);
         int64_t version = list->items[i].version;
         if (version < 1 || (!*domain && version > NEWEST_OPSET))
-            return gr_fail(err, version < 1 ? GR_EMODEL : GR_EUNSUPPORTED,
+            return gr_fail(b->err, version < 1 ? GR_EMODEL : GR_EUNSUPPORTED,
                            "%s imports opset %lld of domain '%s', expected 1 to %d", where, (long long)version,
                            *domain ? gr_show(domain) : "ai.onnx", NEWEST_OPSET);
-        for (size_t j = 0; j < i; j++)
-            if (!strcmp(canonical(list->items[j].domain), domain) && list->items[j].version != version)
-                return gr_fail(err, GR_EMODEL, "%s imports domain '%s' twice, with versions %lld and %lld", where,
-                               *domain ? gr_show(domain) : "ai.onnx", (long long)list->items[j].version,
-                               (long long)version);
+        entry *e = bind(b, &out->domains, domain);
+        if (!e) return gr_nomem(b->err);
+        if (e->node && list->items[e->node - 1].version != version)
+            return gr_fail(b->err, GR_EMODEL, "%s imports domain '%s' twice, with versions %lld and %lld", where,
+                           *domain ? gr_show(domain) : "ai.onnx", (long long)list->items[e->node - 1].version,
+                           (long long)version);
+        e->node = (uint32_t)i + 1;
     }
+    out->list = list;
     return GR_OK;
+}
+
+/* Count what is built inside a function's body against the limit. */
+static gr_status spend(builder *b, const scope *s, size_t weight)
+{
+    if (!s->function) return GR_OK;
+    b->inlined += weight;
+    if (b->inlined <= MAX_INLINED) return GR_OK;
+    return gr_fail(b->err, GR_ELIMIT, "function '%s': the model's functions, written out, are larger than the limit",
+                   gr_show(s->function->name));
 }
 
 static gr_status note_missing(builder *b, const char *domain, const gr_doc_node *n, int64_t opset, int lowest)
@@ -135,6 +165,10 @@ static gr_status note_missing(builder *b, const char *domain, const gr_doc_node 
         missing *m = &b->missing[i];
         if (strcmp(m->domain, domain) || strcmp(m->name, n->op_type) || m->opset != opset) continue;
         m->count++;
+        return GR_OK;
+    }
+    if (b->nmissing == MAX_MISSING) {
+        b->more_missing = true;
         return GR_OK;
     }
     missing *m = GR_PUSH(b->arena, b->missing, b->nmissing, b->capmissing);
@@ -159,7 +193,8 @@ static gr_status report_missing(const builder *b)
         if (at > sizeof text - 320) break;
     }
     if (b->nmissing > MAX_MISSING_SHOWN)
-        snprintf(text + at, sizeof text - at, "; and %zu more", b->nmissing - MAX_MISSING_SHOWN);
+        snprintf(text + at, sizeof text - at, "; and %s%zu more", b->more_missing ? "over " : "",
+                 b->nmissing - MAX_MISSING_SHOWN);
     return gr_fail(b->err, GR_EUNSUPPORTED, "the model needs operators that are not supported: %s", text);
 }
 
@@ -199,7 +234,7 @@ static gr_status capture(builder *b, scope *s, const char *name, gr_value **out)
     GR_TRY(lookup(b, s->outer, name, &outer));
     *out = NULL;
     if (!outer) return GR_OK;
-    entry *e = bind(b, s, name);
+    entry *e = bind(b, &s->names, name);
     if (!e) return gr_nomem(b->err);
     if (!(*out = e->value = gr_graph_value(s->graph, name))) return gr_nomem(b->err);
     (*out)->type = outer->type;
@@ -217,30 +252,44 @@ static gr_status capture(builder *b, scope *s, const char *name, gr_value **out)
 /* The value that a name means here, or NULL. Values that nodes of this scope make must have been built. */
 static gr_status lookup(builder *b, scope *s, const char *name, gr_value **out)
 {
-    entry *e = look(s, name);
+    entry *e = look(&s->names, name);
     *out = e ? e->value : NULL;
     if (*out || !s->outer) return GR_OK;
     return capture(b, s, name, out);
 }
 
+/* The name of something inside a function, behind those of the calls. Names of any length are a stranger's, and each
+ * call would repeat them: a long one becomes a number. */
 static const char *inner_name(builder *b, const scope *s, const char *name)
 {
-    return s->prefix ? gr_arena_printf(b->arena, "%s/%s", s->prefix, name) : name;
+    if (!s->prefix) return name;
+    if (strlen(s->prefix) + strlen(name) < MAX_NAME) return gr_arena_printf(b->arena, "%s/%s", s->prefix, name);
+    return gr_arena_printf(b->arena, "call_%zu/value", b->inlined);
 }
 
 /* ---- attributes: references to those of the call are replaced, and vanish if it has none ---- */
 
+static gr_status check_attrs(builder *b, gr_attrs in)
+{
+    table names = {0};
+    bool few = in.count <= FEW_ATTRIBUTES, twice = false;
+    if (in.count > MAX_ATTRIBUTES)
+        return gr_fail(b->err, GR_ELIMIT, "it has %zu attributes, at most %d are supported", in.count, MAX_ATTRIBUTES);
+    for (size_t i = 0; i < in.count; i++) {
+        for (size_t j = 0; few && j < i; j++) twice |= !strcmp(in.items[j].name, in.items[i].name);
+        entry *e = few ? NULL : bind(b, &names, in.items[i].name);
+        if (!few && !e) return gr_nomem(b->err);
+        if (e) twice |= e->node++ > 0;
+        if (twice) return gr_fail(b->err, GR_EMODEL, "attribute '%s' is given twice", gr_show(in.items[i].name));
+    }
+    return GR_OK;
+}
+
 static gr_status resolve(builder *b, const scope *s, gr_attrs in, gr_attrs *out)
 {
     bool any = false;
-    if (in.count > MAX_LIST)
-        return gr_fail(b->err, GR_ELIMIT, "a node has %zu attributes, at most %d are supported", in.count, MAX_LIST);
-    for (size_t i = 0; i < in.count; i++) {
-        any |= in.items[i].ref != NULL;
-        for (size_t j = 0; j < i; j++)
-            if (!strcmp(in.items[j].name, in.items[i].name))
-                return gr_fail(b->err, GR_EMODEL, "attribute '%s' is given twice", gr_show(in.items[i].name));
-    }
+    GR_TRY(check_attrs(b, in));
+    for (size_t i = 0; i < in.count; i++) any |= in.items[i].ref != NULL;
     *out = in;
     if (!any) return GR_OK;
     if (!s->function) return gr_fail(b->err, GR_EMODEL, "an attribute refers to a function's, but this is none");
@@ -278,7 +327,7 @@ static const char *label(const gr_doc_node *n)
 static bool left_out(const scope *s, const char *name)
 {
     for (; s && s->function; s = s->outer) {
-        const entry *e = look(s, name);
+        const entry *e = look(&s->names, name);
         if (e) return !e->value && !e->node;
     }
     return false;
@@ -299,7 +348,7 @@ static gr_status inputs_of(builder *b, scope *s, const gr_doc_node *n, gr_value 
 
 static gr_status define(builder *b, scope *s, const char *name, gr_value *v)
 {
-    entry *e = bind(b, s, name);
+    entry *e = bind(b, &s->names, name);
     if (!e) return gr_nomem(b->err);
     e->value = v;
     return GR_OK;
@@ -312,6 +361,7 @@ static const char *function_key(builder *b, const char *domain, const char *name
 
 static gr_status index_functions(builder *b)
 {
+    if (!(b->function_imports = GR_NEWS(b->arena, b->doc->nfunctions, imports))) return gr_nomem(b->err);
     for (size_t i = 0; i < b->doc->nfunctions; i++) {
         const gr_doc_function *f = &b->doc->functions[i];
         const char *key = function_key(b, f->domain, f->name, f->overload);
@@ -343,13 +393,15 @@ static gr_status inline_call(builder *b, scope *s, const gr_doc_node *n, const g
     if (n->in.count > f->in.count || n->out.count > f->out.count)
         return gr_fail(b->err, GR_EMODEL, "node '%s' gives function '%s' %zu inputs and %zu outputs, it has %zu and %zu",
                        gr_show(label(n)), gr_show(f->name), n->in.count, n->out.count, f->in.count, f->out.count);
-    GR_TRY(check_opsets(&f->opsets, "a function", b->err));
-    scope inner = {.graph = s->graph, .function = f, .call = attrs, .opsets = &f->opsets, .depth = s->depth + 1};
+    imports *imported = &b->function_imports[f - b->doc->functions];
+    if (!imported->list) GR_TRY(read_imports(b, &f->opsets, "a function", imported));
+    scope inner = {.graph = s->graph, .function = f, .call = attrs, .imports = imported, .depth = s->depth + 1};
+    GR_TRY(spend(b, &inner, CALL_WEIGHT + f->in.count + f->out.count));
     if (!(inner.prefix = inner_name(b, s, label(n)))) return gr_nomem(b->err);
     for (size_t i = 0; i < f->in.count; i++) {
         /* An input that the call leaves out reads as absent in the body. */
         if (i < n->in.count && in[i]) GR_TRY(define(b, &inner, f->in.items[i], in[i]));
-        else if (!bind(b, &inner, f->in.items[i])) return gr_nomem(b->err);
+        else if (!bind(b, &inner.names, f->in.items[i])) return gr_nomem(b->err);
     }
     GR_TRY(build_nodes(b, &inner, &f->nodes));
     for (size_t i = 0; i < n->out.count; i++) {
@@ -376,21 +428,42 @@ static gr_status check_arity(builder *b, const gr_op *op, const gr_doc_node *n, 
     return GR_OK;
 }
 
-/* Inputs for captured values behind a subgraph's own, one for each of `all`; unused where it does not capture it. */
-static gr_status append_captured(builder *b, scope *s, size_t nall, gr_value *const *all)
+/* Values of a graph by address: where each captured one stands among all. */
+typedef struct places {
+    size_t cap; /* a power of 2, more than twice as many as there are values */
+    struct place {
+        const gr_value *value;
+        size_t at;
+    } *slots;
+} places;
+
+static gr_status new_places(builder *b, size_t values, places *out)
+{
+    for (out->cap = 8; out->cap <= 2 * values;) out->cap *= 2;
+    out->slots = GR_NEWS(b->arena, out->cap, struct place);
+    return out->slots ? GR_OK : gr_nomem(b->err);
+}
+
+static struct place *place_of(const places *p, const gr_value *v)
+{
+    size_t i = (uintptr_t)v / 16 * 0x9E3779B97F4A7C15u >> 20 & (p->cap - 1);
+    while (p->slots[i].value && p->slots[i].value != v) i = (i + 1) & (p->cap - 1);
+    return &p->slots[i];
+}
+
+/* Inputs for captured values behind a subgraph's own, one for each of all; unused where it does not capture it. */
+static gr_status append_captured(builder *b, scope *s, size_t nall, const places *all)
 {
     gr_graph *g = s->graph;
     size_t proper = g->ninputs;
     gr_value **inputs = GR_NEWS(b->arena, proper + nall, gr_value *);
     if (!inputs) return gr_nomem(b->err);
     if (proper) memcpy(inputs, g->inputs, proper * sizeof *inputs);
-    for (size_t k = 0; k < nall; k++) {
-        gr_value *v = NULL;
-        for (size_t j = 0; j < s->ncaptured; j++)
-            if (s->captured[j].outer == all[k]) v = s->captured[j].inner;
-        if (!v && !(v = gr_graph_value(g, NULL))) return gr_nomem(b->err);
-        v->is_input = true;
-        inputs[proper + k] = v;
+    for (size_t j = 0; j < s->ncaptured; j++)
+        inputs[proper + place_of(all, s->captured[j].outer)->at] = s->captured[j].inner;
+    for (size_t k = proper; k < proper + nall; k++) {
+        if (!inputs[k] && !(inputs[k] = gr_graph_value(g, NULL))) return gr_nomem(b->err);
+        inputs[k]->is_input = true;
     }
     g->inputs = inputs;
     g->ninputs = proper + nall;
@@ -404,10 +477,30 @@ typedef struct subgraphs {
     gr_value **captured;
 } subgraphs;
 
-/* Build the graphs among a node's attributes, and let all of them capture the same outer values in the same order. */
-static gr_status subgraphs_of(builder *b, scope *s, const gr_op *op, gr_attrs attrs, subgraphs *out)
+/* Let all graphs of a node capture the same outer values in the same order. */
+static gr_status share_captured(builder *b, scope *scopes, size_t n, subgraphs *out)
 {
-    size_t n = 0, capall = 0;
+    size_t most = 0;
+    places all;
+    for (size_t i = 0; i < n; i++) most += scopes[i].ncaptured;
+    if (!(out->captured = GR_NEWS(b->arena, most, gr_value *))) return gr_nomem(b->err);
+    GR_TRY(new_places(b, most, &all));
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < scopes[i].ncaptured; j++) {
+            gr_value *v = scopes[i].captured[j].outer;
+            struct place *p = place_of(&all, v);
+            if (p->value) continue;
+            *p = (struct place){v, out->ncaptured};
+            out->captured[out->ncaptured++] = v;
+        }
+    for (size_t i = 0; i < n; i++) GR_TRY(append_captured(b, &scopes[i], out->ncaptured, &all));
+    return GR_OK;
+}
+
+/* Build the graphs among a node's attributes. */
+static gr_status subgraphs_of(builder *b, scope *s, const gr_doc_node *node, const gr_op *op, gr_attrs attrs, subgraphs *out)
+{
+    size_t n = 0;
     *out = (subgraphs){0};
     if (!op->graphs) return GR_OK;
     while (op->graphs[n]) n++;
@@ -416,21 +509,13 @@ static gr_status subgraphs_of(builder *b, scope *s, const gr_op *op, gr_attrs at
     for (size_t i = 0; i < n; i++) {
         const gr_attr *a = gr_attr_find(attrs, op->graphs[i]);
         if (!a || a->type != GR_ATTR_GRAPH || !a->g)
-            return gr_fail(b->err, GR_EMODEL, "%s lacks its graph '%s'", op->name, op->graphs[i]);
+            return gr_fail(b->err, GR_EMODEL, "node '%s' (%s) lacks its graph '%s'", gr_show(label(node)), op->name,
+                           op->graphs[i]);
         GR_TRY(build_graph(b, s, a->g, &scopes[i]));
         out->graphs[i] = scopes[i].graph;
-        for (size_t j = 0; j < scopes[i].ncaptured; j++) {
-            size_t k = 0;
-            while (k < out->ncaptured && out->captured[k] != scopes[i].captured[j].outer) k++;
-            if (k < out->ncaptured) continue;
-            gr_value **added = GR_PUSH(b->arena, out->captured, out->ncaptured, capall);
-            if (!added) return gr_nomem(b->err);
-            *added = scopes[i].captured[j].outer;
-        }
     }
-    for (size_t i = 0; i < n; i++) GR_TRY(append_captured(b, &scopes[i], out->ncaptured, out->captured));
     out->count = n;
-    return GR_OK;
+    return share_captured(b, scopes, n, out);
 }
 
 /* The names of a node's outputs within the graph: those of inner values of a function get the call's name before. */
@@ -460,7 +545,7 @@ static gr_status build_op(builder *b, scope *s, const gr_doc_node *n, const gr_o
         if (status != GR_OK)
             return gr_fail_context(b->err, status, "node '%s' (%s)", gr_show(label(n)), op->name);
     }
-    GR_TRY(subgraphs_of(b, s, op, attrs, &sub));
+    GR_TRY(subgraphs_of(b, s, n, op, attrs, &sub));
     gr_value **all = in;
     if (sub.ncaptured) {
         if (!(all = GR_NEWS(b->arena, nin + sub.ncaptured, gr_value *))) return gr_nomem(b->err);
@@ -487,12 +572,13 @@ static gr_status build_node(builder *b, scope *s, const gr_doc_node *n)
     const char *domain = canonical(n->domain);
     gr_attrs attrs;
     int lowest = 0;
-    if (++b->nodes > MAX_NODES)
-        return gr_fail(b->err, GR_ELIMIT, "the model has more than %d nodes with its functions inlined", MAX_NODES);
+    GR_TRY(spend(b, s, NODE_WEIGHT + n->in.count + n->out.count + n->attrs.count));
     gr_value **in = GR_NEWS(b->arena, n->in.count, gr_value *);
     if (!in) return gr_nomem(b->err);
     GR_TRY(inputs_of(b, s, n, in));
-    GR_TRY(resolve(b, s, n->attrs, &attrs));
+    gr_status status = resolve(b, s, n->attrs, &attrs);
+    if (status != GR_OK)
+        return gr_fail_context(b->err, status, "node '%s' (%s)", gr_show(label(n)), gr_show(n->op_type));
     int64_t opset = version_of(b, s, domain);
     const gr_op *op = gr_op_find(domain, n->op_type, opset, &lowest);
     /* Our own operators come with function bodies for others to run; everybody else's function is what it says. */
@@ -521,36 +607,65 @@ static gr_status build_node(builder *b, scope *s, const gr_doc_node *n)
 
 /* ---- order: a node is built after those whose outputs it reads, else in the order of the file ---- */
 
-typedef struct names {
+typedef struct reads {
     size_t count, cap;
-    const char **items;
-} names;
+    uint32_t *items;
+} reads;
 
-/* Names that a graph inside a node reads from outside may be made by any node of this scope. */
-static gr_status names_read(builder *b, const gr_doc_node *n, names *out, int depth)
+static gr_status note_read(builder *b, const scope *s, const char *name, reads *out)
+{
+    const entry *e = look(&s->names, name);
+    if (!e || e->value || !e->node) return GR_OK;
+    uint32_t *added = GR_PUSH(b->arena, out->items, out->count, out->cap);
+    if (!added) return gr_nomem(b->err);
+    *added = e->node - 1;
+    return GR_OK;
+}
+
+typedef struct inner { /* names that a graph inside a node defines: they hide those outside */
+    const struct inner *outer;
+    table names;
+} inner;
+
+static gr_status names_of(builder *b, const gr_doc_graph *g, table *out)
+{
+    bool good = true;
+    for (size_t i = 0; i < g->in.count; i++) good &= !g->in.items[i].name || bind(b, out, g->in.items[i].name);
+    for (size_t i = 0; i < g->ninit; i++) good &= !g->init[i]->name || bind(b, out, g->init[i]->name);
+    for (size_t i = 0; i < g->nodes.count; i++)
+        for (size_t k = 0; k < g->nodes.items[i].out.count; k++)
+            good &= bind(b, out, g->nodes.items[i].out.items[k]) != NULL;
+    return good ? GR_OK : gr_nomem(b->err);
+}
+
+static gr_status note_captured(builder *b, const scope *s, const inner *in, const char *name, reads *out)
+{
+    for (; in; in = in->outer)
+        if (look(&in->names, name)) return GR_OK;
+    return note_read(b, s, name, out);
+}
+
+/* Nodes of this scope that are not built yet and whose outputs a node reads. A graph inside it may read any. */
+static gr_status nodes_read(builder *b, const scope *s, const inner *in, const gr_doc_node *n, reads *out, int depth)
 {
     if (depth > MAX_DEPTH) return gr_fail(b->err, GR_ELIMIT, "graphs are nested more than %d deep", MAX_DEPTH);
-    for (size_t i = 0; i < n->in.count; i++) {
-        const char **added = GR_PUSH(b->arena, out->items, out->count, out->cap);
-        if (!added) return gr_nomem(b->err);
-        *added = n->in.items[i];
-    }
+    for (size_t i = 0; i < n->in.count; i++) GR_TRY(note_captured(b, s, in, n->in.items[i], out));
     for (size_t i = 0; i < n->attrs.count; i++) {
         const gr_doc_graph *g = n->attrs.items[i].type == GR_ATTR_GRAPH ? n->attrs.items[i].g : NULL;
-        for (size_t j = 0; g && j < g->nodes.count; j++) GR_TRY(names_read(b, &g->nodes.items[j], out, depth + 1));
-        for (size_t j = 0; g && j < g->out.count; j++) {
-            const char **added = GR_PUSH(b->arena, out->items, out->count, out->cap);
-            if (!added) return gr_nomem(b->err);
-            *added = g->out.items[j].name;
-        }
+        inner own = {.outer = in};
+        if (!g) continue;
+        GR_TRY(names_of(b, g, &own.names));
+        for (size_t j = 0; j < g->nodes.count; j++) GR_TRY(nodes_read(b, s, &own, &g->nodes.items[j], out, depth + 1));
+        for (size_t j = 0; j < g->out.count; j++)
+            if (g->out.items[j].name) GR_TRY(note_captured(b, s, &own, g->out.items[j].name, out));
     }
     return GR_OK;
 }
 
 typedef struct frame {
     uint32_t node;
-    size_t next; /* name to look at */
-    names reads;
+    size_t next; /* of those it reads, to look at */
+    reads reads;
 } frame;
 
 static gr_status register_outputs(builder *b, scope *s, const gr_doc_nodes *nodes)
@@ -559,7 +674,7 @@ static gr_status register_outputs(builder *b, scope *s, const gr_doc_nodes *node
         for (size_t j = 0; j < nodes->items[i].out.count; j++) {
             const char *name = nodes->items[i].out.items[j];
             if (!*name) continue;
-            entry *e = bind(b, s, name);
+            entry *e = bind(b, &s->names, name);
             if (!e) return gr_nomem(b->err);
             if (e->value || e->node)
                 return gr_fail(b->err, GR_EMODEL, "node '%s' (%s) defines '%s', which is defined already",
@@ -586,14 +701,13 @@ static gr_status build_nodes(builder *b, scope *s, const gr_doc_nodes *nodes)
                 if (!f) return gr_nomem(b->err);
                 *f = (frame){.node = node};
                 state[node] = OPEN;
-                GR_TRY(names_read(b, &nodes->items[node], &f->reads, 0));
+                GR_TRY(nodes_read(b, s, NULL, &nodes->items[node], &f->reads, 0));
                 open = false;
             }
             frame *f = &stack[depth - 1];
             while (!open && f->next < f->reads.count) {
-                const entry *e = look(s, f->reads.items[f->next++]);
-                if (!e || e->value || !e->node || state[e->node - 1] == DONE) continue;
-                node = e->node - 1;
+                node = f->reads.items[f->next++];
+                if (state[node] == DONE) continue;
                 if (state[node] == OPEN)
                     return gr_fail(b->err, GR_EMODEL, "node '%s' (%s) depends on itself",
                                    gr_show(label(&nodes->items[node])), gr_show(nodes->items[node].op_type));
@@ -624,7 +738,7 @@ static gr_status build_inputs(builder *b, scope *s, const gr_doc_graph *d)
     for (size_t i = 0; i < d->in.count; i++) {
         const gr_doc_value *in = &d->in.items[i];
         if (!in->name || !*in->name) return gr_fail(b->err, GR_EMODEL, "input %zu of the graph has no name", i);
-        entry *e = bind(b, s, in->name);
+        entry *e = bind(b, &s->names, in->name);
         if (!e) return gr_nomem(b->err);
         /* One with an initializer is a constant with a right to be overridden. */
         if (e->value && e->value->konst && !g->parent) continue;
@@ -646,7 +760,7 @@ static gr_status build_initializer(builder *b, scope *s, const char *name, const
     gr_value *v = NULL;
     if (!name || !*name) return gr_fail(b->err, GR_EMODEL, "an initializer of the graph has no name");
     if (listed(b->overridden, name) && !s->graph->parent) return GR_OK;
-    entry *e = bind(b, s, name);
+    entry *e = bind(b, &s->names, name);
     if (!e) return gr_nomem(b->err);
     if (e->value) return gr_fail(b->err, GR_EMODEL, "initializer '%s' is defined twice", gr_show(name));
     if (sparse)
@@ -666,7 +780,9 @@ static gr_status build_outputs(builder *b, scope *s, const gr_doc_graph *d)
     gr_graph *g = s->graph;
     g->outputs = GR_NEWS(b->arena, d->out.count, gr_value *);
     g->output_names = GR_NEWS(b->arena, d->out.count, const char *);
-    if (!g->outputs || !g->output_names) return gr_nomem(b->err);
+    g->next_output = GR_NEWS(b->arena, d->out.count, int);
+    if (!g->outputs || !g->output_names || !g->next_output) return gr_nomem(b->err);
+    if (d->out.count > INT_MAX) return gr_fail(b->err, GR_ELIMIT, "the graph has too many outputs");
     g->noutputs = d->out.count;
     for (size_t i = 0; i < d->out.count; i++) {
         const gr_doc_value *out = &d->out.items[i];
@@ -685,12 +801,13 @@ static gr_status build_graph(builder *b, scope *outer, const gr_doc_graph *d, sc
 {
     int depth = outer ? outer->depth + 1 : 0;
     if (depth > MAX_DEPTH) return gr_fail(b->err, GR_ELIMIT, "graphs are nested more than %d deep", MAX_DEPTH);
-    *s = (scope){.outer = outer, .depth = depth, .opsets = outer ? outer->opsets : &b->doc->opsets};
+    *s = (scope){.outer = outer, .depth = depth, .imports = outer ? outer->imports : &b->imports};
     if (outer) {
         s->function = outer->function;
         s->call = outer->call;
         s->prefix = outer->prefix;
     }
+    GR_TRY(spend(b, s, d->ninit + d->nsparse + d->in.count + d->out.count));
     s->graph = gr_graph_new(b->arena, b->syms, d->name, outer ? outer->graph : NULL);
     if (!s->graph) return gr_nomem(b->err);
     s->graph->opset = version_of(b, s, "");
@@ -712,7 +829,7 @@ gr_status gr_graph_build(const gr_doc *doc, gr_arena *arena, const gr_doc_names 
     if (doc->ir_version < 1 || doc->ir_version > NEWEST_IR)
         return gr_fail(err, doc->ir_version < 1 ? GR_EMODEL : GR_EUNSUPPORTED,
                        "the model has IR version %lld, expected 1 to %d", (long long)doc->ir_version, NEWEST_IR);
-    GR_TRY(check_opsets(&doc->opsets, "the model", err));
+    GR_TRY(read_imports(&b, &doc->opsets, "the model", &b.imports));
     GR_TRY(index_functions(&b));
     GR_TRY(build_graph(&b, NULL, doc->graph, &s));
     if (b.nmissing) return report_missing(&b);

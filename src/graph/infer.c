@@ -7,6 +7,9 @@
 #include "ir.h"
 #include "exec/eval.h"
 
+/* Elements of symbolic contents in one walk. */
+enum { MAX_FOLLOWED = 1 << 21 };
+
 typedef struct walk {
     gr_facts *f;
     gr_fold *fold;
@@ -226,7 +229,8 @@ static gr_status fold_node(walk *w, const gr_node *n, gr_err *err)
             uint32_t id = n->out[i]->id;
             w->f->konst[id] = keep(w->f->arena, t);
             w->f->types[id] = type_of_tensor(w->f->arena, t);
-            w->f->ivals[id] = gr_ivals_of(w->f->arena, t);
+            if (w->fold->followed < MAX_FOLLOWED) w->f->ivals[id] = gr_ivals_of(w->f->arena, t);
+            if (w->f->ivals[id]) w->fold->followed += (size_t)w->f->ivals[id]->n;
             if (!w->f->konst[id]) status = gr_nomem(err);
         }
         gr_tensor_free(t);
@@ -266,7 +270,8 @@ static gr_status infer_node(walk *w, const gr_node *n, gr_err *err)
     if (may_fold(w, n) && fits(w, n)) return fold_node(w, n, err);
     if (!n->nout || !n->out[0]) return GR_OK;
     uint32_t id = n->out[0]->id;
-    f->ivals[id] = contents_of(&c, n);
+    if (w->fold->followed < MAX_FOLLOWED) f->ivals[id] = contents_of(&c, n);
+    if (f->ivals[id]) w->fold->followed += (size_t)f->ivals[id]->n;
     if (f->ivals[id] && !f->konst[id]) f->konst[id] = constant_of(f->arena, &f->types[id], f->ivals[id]);
     return GR_OK;
 }
@@ -301,7 +306,39 @@ gr_status gr_infer_facts(const gr_graph *g, gr_facts *f, gr_fold *fold, gr_err *
 
 /* ---- recorded in the graph ---- */
 
-enum { FOLD_BUDGET = 1 << 30 };
+/* All that is folded: weights may unfold (4-bit numbers to floats are eight times as large), a small file may not. */
+enum { FOLD_FREE = 64 << 20, FOLD_TIMES = 16, FOLD_MAX = 1 << 30 };
+
+static size_t fold_budget(const gr_graph *g)
+{
+    size_t bytes = gr_graph_constant_bytes(g);
+    return bytes > (FOLD_MAX - FOLD_FREE) / FOLD_TIMES ? FOLD_MAX : FOLD_FREE + FOLD_TIMES * bytes;
+}
+
+/* Branch `s` of an If whose condition is known to choose the other. */
+static bool never_taken(const gr_node *n, uint32_t s, const gr_facts *f)
+{
+    const gr_value *v = gr_in(n, 0);
+    const gr_tensor *condition = v && n->nsubgraphs == 2 ? f->konst[v->id] : NULL;
+    if (!condition || condition->dtype != GR_BOOL || condition->elements != 1) return false;
+    return (*(const uint8_t *)condition->data != 0) != (s == 0);
+}
+
+/* A node that an earlier walk has folded stays so. */
+static bool take_known(gr_facts *f, const gr_node *n)
+{
+    bool known = n->nout > 0;
+    for (uint32_t i = 0; i < n->nout; i++) known &= n->out[i] && n->out[i]->konst;
+    for (uint32_t i = 0; known && i < n->nout; i++) {
+        const gr_value *v = n->out[i];
+        f->types[v->id] = v->type;
+        f->konst[v->id] = v->konst;
+        f->ivals[v->id] = v->ivals;
+    }
+    return known;
+}
+
+static gr_status infer_within(gr_graph *g, gr_fold *fold, gr_err *err);
 
 static gr_status infer_graph(gr_graph *g, gr_facts *f, gr_fold *fold, gr_err *err)
 {
@@ -321,8 +358,13 @@ static gr_status infer_graph(gr_graph *g, gr_facts *f, gr_fold *fold, gr_err *er
             size_t proper = sub->ninputs - sub->ncaptured;
             for (uint32_t i = 0; i < n->ncaptured; i++)
                 sub->inputs[proper + i]->type = f->types[gr_in(n, n->nin - n->ncaptured + i)->id];
-            GR_TRY(gr_graph_infer(sub, fold->max_output, err));
+            if (never_taken(n, s, f)) continue;
+            gr_status status = infer_within(sub, fold, err);
+            /* A branch may contradict the shapes for which it is not taken; it fails if it is. */
+            bool branch = n->nsubgraphs == 2 && (status == GR_EMODEL || status == GR_EINPUT);
+            if (status != GR_OK && !branch) return status;
         }
+        if (take_known(f, n)) continue;
         gr_status status = infer_node(&w, n, err);
         if (status != GR_OK) return gr_fail_at(n->op, n->name, status, err);
         for (uint32_t i = 0; i < n->nout; i++) {
@@ -356,19 +398,25 @@ gr_status gr_node_infer(gr_node *n, gr_err *err)
     if (status != GR_OK) return gr_fail_at(n->op, n->name, status, err);
     for (uint32_t i = 0; i < n->nout; i++)
         if (n->out[i]) n->out[i]->type = out[i];
+    if (n->nout && n->out[0]) n->out[0]->ivals = contents_of(&c, n);
     return GR_OK;
 }
 
-gr_status gr_graph_infer(gr_graph *g, size_t max_output, gr_err *err)
+static gr_status infer_within(gr_graph *g, gr_fold *fold, gr_err *err)
 {
     gr_facts f = {.arena = g->arena, .syms = g->syms};
-    gr_fold fold = {.max_output = max_output, .budget = FOLD_BUDGET};
     f.types = gr_calloc(g->nvalues, sizeof *f.types);
     f.ivals = gr_calloc(g->nvalues, sizeof *f.ivals);
     f.konst = gr_calloc(g->nvalues, sizeof *f.konst);
-    gr_status status = f.types && f.ivals && f.konst ? infer_graph(g, &f, &fold, err) : gr_nomem(err);
+    gr_status status = f.types && f.ivals && f.konst ? infer_graph(g, &f, fold, err) : gr_nomem(err);
     gr_free(f.types);
     gr_free(f.ivals);
     gr_free(f.konst);
     return status;
+}
+
+gr_status gr_graph_infer(gr_graph *g, size_t max_output, gr_err *err)
+{
+    gr_fold fold = {.max_output = max_output, .budget = fold_budget(g)};
+    return infer_within(g, &fold, err);
 }

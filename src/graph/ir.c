@@ -66,9 +66,10 @@ gr_value *gr_graph_value(gr_graph *g, const char *name)
     gr_value *v = GR_NEW(g->arena, gr_value);
     if (!v) return NULL;
     if (!name || !*name || gr_graph_find(g, name)) {
-        /* The id makes a number that is rarely taken; then count on. */
+        /* The id makes a number that is rarely taken; then go on in growing steps, as numbers can be taken in rows. */
         const char *stem = name && *name ? name : "value";
-        for (uint32_t i = g->nvalues;; i++) {
+        for (uint32_t i = g->nvalues, step = 1;; i += step, step *= 2) {
+            if (!step) step = 1;
             char *made = gr_arena_printf(g->arena, "%s_%u", stem, i);
             if (!made) return NULL;
             name = made;
@@ -209,35 +210,31 @@ void gr_set_input(gr_node *n, uint32_t i, gr_value *v)
     link_use(&n->in[i], v);
 }
 
-/* Flags and index of a value that stands among the outputs, or no longer does. */
-static void note_outputs(gr_graph *g, gr_value *v)
+/* Output i is no longer v. */
+static void leave_output(gr_graph *g, size_t i, gr_value *v)
 {
-    v->is_output = false;
-    v->output_index = -1;
-    for (size_t i = g->noutputs; i-- > 0;)
-        if (g->outputs[i] == v) {
-            v->is_output = true;
-            v->output_index = (int)i;
-        }
+    int *at = &v->output_index;
+    while (*at != (int)i) at = &g->next_output[*at];
+    *at = g->next_output[i];
+    v->is_output = v->output_index >= 0;
 }
 
 void gr_set_output(gr_graph *g, size_t i, gr_value *v)
 {
     assert(i < g->noutputs);
-    gr_value *old = g->outputs[i];
+    if (g->outputs[i]) leave_output(g, i, g->outputs[i]);
     g->outputs[i] = v;
-    if (old) note_outputs(g, old);
-    if (v) note_outputs(g, v);
+    if (!v) return;
+    g->next_output[i] = v->output_index;
+    v->output_index = (int)i;
+    v->is_output = true;
 }
 
 void gr_replace_uses(gr_value *old, gr_value *new)
 {
     assert(old != new);
     while (old->uses) gr_set_input(old->uses->user, (uint32_t)(old->uses - old->uses->user->in), new);
-    if (!old->is_output) return;
-    gr_graph *g = old->graph;
-    for (size_t i = 0; i < g->noutputs; i++)
-        if (g->outputs[i] == old) gr_set_output(g, i, new);
+    while (old->is_output) gr_set_output(old->graph, (size_t)old->output_index, new);
 }
 
 void gr_erase(gr_node *n)
@@ -261,6 +258,17 @@ void gr_take_name(gr_value *v, gr_value *from)
     from->name = name;
     *a = from;
     *b = v;
+}
+
+size_t gr_graph_constant_bytes(const gr_graph *g)
+{
+    size_t sum = 0;
+    for (const gr_node *n = g->first; n; n = n->next)
+        for (uint32_t i = 0; i < n->nin; i++) {
+            const gr_value *v = gr_in(n, i);
+            if (v && v->konst && !v->def && v->uses == &n->in[i]) sum += v->konst->size;
+        }
+    return sum;
 }
 
 /* ---- checking ---- */

@@ -67,7 +67,7 @@ struct gr_value {
     gr_tensor *konst;      /* contents if constant (initializer or folded), else NULL */
     gr_node *def;          /* NULL: graph input or constant */
     gr_use *uses;
-    int output_index;      /* >= 0: position among the graph's outputs (the first of them) */
+    int output_index;      /* >= 0: one of its positions among the graph's outputs */
     bool is_input, is_output;
 };
 
@@ -100,6 +100,7 @@ struct gr_graph {
     size_t ncaptured;      /* of ninputs: the last ones, in the order of the node's captured inputs */
     gr_value **outputs;    /* one value may stand in several places */
     const char **output_names;
+    int *next_output;      /* of output i: the next position of the same value, or -1 */
     int64_t opset;         /* of ai.onnx */
     struct gr_names *names; /* name -> value */
 };
@@ -144,6 +145,9 @@ void gr_set_output(gr_graph *g, size_t i, gr_value *v);
 /* Move node n before `at` without changing edges; the caller keeps the order topological. */
 void gr_move_before(gr_node *n, gr_node *at);
 
+/* Bytes of the constants that nodes read, each counted once. */
+size_t gr_graph_constant_bytes(const gr_graph *g);
+
 /* Everything that must always hold: use lists both ways, order, single definition, outputs, types of constants.
  * GR_EMODEL with a sentence about the first fault. For tests and debug builds. */
 gr_status gr_graph_check(const gr_graph *g, gr_err *err);
@@ -185,6 +189,7 @@ typedef struct gr_facts {
 typedef struct gr_fold {
     size_t max_output;  /* bytes of one folded output; 0: fold nothing but shape arithmetic */
     size_t budget;      /* bytes of all of them; counted down */
+    size_t followed;    /* elements of symbolic contents so far; they have a limit, too */
     bool only_new;      /* leave nodes alone whose inputs are all constants of the graph itself */
     struct gr_exec *exec;
 } gr_fold;

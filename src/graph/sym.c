@@ -7,7 +7,7 @@
 #include "sym.h"
 #include <stdio.h>
 
-enum { MAX_DEGREE = 6, MAX_TERMS = 24, BUCKETS = 256, TEXT_SIZE = 512, MAX_DEPTH = 64 };
+enum { MAX_DEGREE = 6, MAX_TERMS = 24, FIRST_BUCKETS = 64, TEXT_SIZE = 512, MAX_WORK = 1 << 20, MAX_DEPTH = 64 };
 
 typedef enum { S_NAMED, S_FRESH, S_DIV, S_MOD, S_MIN, S_MAX, S_EQ, S_LT, S_SELECT, S_BROADCAST } sym_kind;
 
@@ -18,6 +18,7 @@ typedef struct symbol {
     const char *name;  /* S_NAMED */
     gr_dim arg[3];     /* the others */
     int64_t lower;
+    uint32_t hash;
     struct symbol *next;
 } symbol;
 
@@ -28,7 +29,7 @@ typedef struct term {
 } term;
 
 struct gr_expr {
-    uint32_t n;
+    uint32_t n, hash;
     gr_expr *next;
     const term *t;
 };
@@ -42,8 +43,11 @@ typedef struct poly {
 struct gr_syms {
     gr_arena *arena;
     uint32_t count;
-    gr_expr *exprs[BUCKETS];
-    symbol *symbols[BUCKETS];
+    uint32_t work;                 /* terms multiplied so far */
+    uint32_t nexprs, nsymbols;     /* in the tables */
+    uint32_t capexprs, capsymbols; /* buckets; powers of 2, or 0 */
+    gr_expr **exprs;
+    symbol **symbols;
 };
 
 gr_syms *gr_syms_new(gr_arena *arena)
@@ -66,6 +70,20 @@ static uint32_t hash_bytes(uint32_t h, const void *data, size_t size)
     for (size_t i = 0; i < size; i++) h = (h ^ p[i]) * 16777619u;
     return h;
 }
+
+/* Twice as many buckets once there are as many entries; the old ones serve on if memory is out. */
+#define GROW(s, T, table, n, cap)                                                                                      \
+    do {                                                                                                               \
+        uint32_t grown_ = (cap) ? 2 * (cap) : FIRST_BUCKETS;                                                           \
+        T **new_ = (n) < (cap) || grown_ == 0 ? NULL : GR_NEWS((s)->arena, grown_, T *);                               \
+        for (uint32_t i_ = 0; new_ && i_ < (cap); i_++)                                                                \
+            for (T *e_ = (table)[i_], *next_; e_; e_ = next_) {                                                        \
+                next_ = e_->next;                                                                                      \
+                e_->next = new_[e_->hash & (grown_ - 1)];                                                              \
+                new_[e_->hash & (grown_ - 1)] = e_;                                                                    \
+            }                                                                                                          \
+        if (new_) (table) = new_, (cap) = grown_;                                                                      \
+    } while (0)
 
 static gr_dim intern(gr_syms *s, poly *p);
 
@@ -99,19 +117,24 @@ static const symbol *symbol_of(gr_syms *s, sym_kind kind, const char *name, cons
         if (kind >= S_DIV && d > depth) depth = d;
     }
     if (depth > MAX_DEPTH) kind = S_FRESH; /* text and evaluation recurse over arguments */
-    symbol **bucket = &s->symbols[h % BUCKETS];
+    GROW(s, symbol, s->symbols, s->nsymbols, s->capsymbols);
+    if (!s->capsymbols) return NULL;
+    symbol **bucket = &s->symbols[h & (s->capsymbols - 1)];
     if (kind != S_FRESH)
         for (symbol *v = *bucket; v; v = v->next) {
-            if (v->kind != kind || (name && strcmp(v->name, name))) continue;
+            if (v->hash != h || v->kind != kind || (name && strcmp(v->name, name))) continue;
             if (gr_dim_same(v->arg[0], arg[0]) && gr_dim_same(v->arg[1], arg[1]) && gr_dim_same(v->arg[2], arg[2]))
                 return v;
         }
     symbol *v = GR_NEW(s->arena, symbol);
     if (!v) return NULL;
-    *v = (symbol){.kind = kind, .id = s->count++, .lower = lower, .next = *bucket, .depth = kind == S_FRESH ? 0 : depth};
-    if (kind != S_FRESH) memcpy(v->arg, arg, sizeof v->arg);
+    *v = (symbol){.kind = kind, .id = s->count++, .lower = lower, .hash = h, .depth = kind == S_FRESH ? 0 : depth};
     if (name && !(v->name = gr_arena_strdup(s->arena, name))) return NULL;
+    if (kind == S_FRESH) return v; /* equals nothing: nobody looks for it */
+    memcpy(v->arg, arg, sizeof v->arg);
+    v->next = *bucket;
     *bucket = v;
+    s->nsymbols++;
     return v;
 }
 
@@ -207,9 +230,11 @@ static gr_dim intern(gr_syms *s, poly *p)
         h = hash_bytes(h, &p->t[i].c, sizeof p->t[i].c);
         for (uint32_t j = 0; j < p->t[i].n; j++) h = hash_bytes(h, &p->t[i].f[j]->id, sizeof p->t[i].f[j]->id);
     }
-    gr_expr **bucket = &s->exprs[h % BUCKETS];
+    GROW(s, gr_expr, s->exprs, s->nexprs, s->capexprs);
+    if (!s->capexprs) return (gr_dim){&no_memory, 0};
+    gr_expr **bucket = &s->exprs[h & (s->capexprs - 1)];
     for (gr_expr *e = *bucket; e; e = e->next) {
-        if (e->n != p->n) continue;
+        if (e->hash != h || e->n != p->n) continue;
         bool same = true;
         for (uint32_t i = 0; i < p->n && same; i++)
             same = e->t[i].c == p->t[i].c && !compare_factors(&e->t[i], &p->t[i]);
@@ -219,8 +244,9 @@ static gr_dim intern(gr_syms *s, poly *p)
     term *t = GR_NEWS(s->arena, p->n, term);
     if (!e || !t) return (gr_dim){&no_memory, 0};
     memcpy(t, p->t, p->n * sizeof(term));
-    *e = (gr_expr){.n = p->n, .t = t, .next = *bucket};
+    *e = (gr_expr){.n = p->n, .hash = h, .t = t, .next = *bucket};
     *bucket = e;
+    s->nexprs++;
     return (gr_dim){e, 0};
 }
 
@@ -244,11 +270,20 @@ gr_dim gr_sym_sub(gr_syms *s, gr_dim a, gr_dim b)
 
 gr_dim gr_sym_neg(gr_syms *s, gr_dim a) { return gr_sym_sub(s, GR_DIM(0), a); }
 
+/* Whether to multiply or divide these: polynomials of many terms, thousands of times, are nobody's shapes. */
+static bool affordable(gr_syms *s, const poly *p, const poly *q)
+{
+    if (s->work > MAX_WORK) return false;
+    s->work += p->n * q->n;
+    return true;
+}
+
 gr_dim gr_sym_mul(gr_syms *s, gr_dim a, gr_dim b)
 {
     int64_t k;
     if (!a.expr && !b.expr && !__builtin_mul_overflow(a.k, b.k, &k)) return GR_DIM(k);
     poly p = to_poly(a), q = to_poly(b), r = {0};
+    if (!affordable(s, &p, &q)) return unknown(s);
     for (uint32_t i = 0; i < q.n && !r.bad; i++) {
         poly part = multiply_by_term(&p, &q.t[i]);
         accumulate(&r, 1, &part);
@@ -328,7 +363,7 @@ gr_dim gr_sym_div(gr_syms *s, gr_dim a, gr_dim b)
     if (gr_dim_is(b, 1)) return a;
     if (!a.expr && !b.expr && !(a.k == INT64_MIN && b.k == -1)) return GR_DIM(a.k / b.k);
     poly p = to_poly(a), q = to_poly(b), r;
-    if (divide_exactly(&p, &q, &r)) return intern(s, &r);
+    if (affordable(s, &p, &q) && divide_exactly(&p, &q, &r)) return intern(s, &r);
     bool positive = lower_of(&p) >= 0 && lower_of(&q) >= 0;
     return operation(s, S_DIV, a, b, GR_DIM(0), positive ? 0 : INT64_MIN);
 }
@@ -342,7 +377,7 @@ gr_dim gr_sym_mod(gr_syms *s, gr_dim a, gr_dim b)
         return GR_DIM(r && (r < 0) != (b.k < 0) ? r + b.k : r);
     }
     poly p = to_poly(a), q = to_poly(b), r;
-    if (divide_exactly(&p, &q, &r)) return GR_DIM(0);
+    if (affordable(s, &p, &q) && divide_exactly(&p, &q, &r)) return GR_DIM(0);
     return operation(s, S_MOD, a, b, GR_DIM(0), lower_of(&q) >= 0 ? 0 : INT64_MIN);
 }
 

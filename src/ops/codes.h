@@ -62,8 +62,8 @@ static inline void gr_codes_load_float(gr_dtype t, const void *src, int64_t firs
     }
     const gr_minifloat *f = gr_minifloat_find(t);
     for (int64_t i = 0; f && i < n; i++) {
-        int code = f->dtype == GR_FLOAT4E2M1 ? gr_tiny_get(GR_UINT4, src, first + i)
-                                             : ((const uint8_t *)src)[first + i];
+        int code =
+            f->dtype == GR_FLOAT4E2M1 ? gr_tiny_get(GR_UINT4, src, first + i) : ((const uint8_t *)src)[first + i];
         to[i] = gr_minifloat_decode(f, (uint8_t)code);
     }
 }
@@ -81,8 +81,8 @@ static inline void gr_codes_store(gr_dtype t, void *dst, int64_t first, int64_t 
     }
 }
 
-/* x rounded to the nearest integer in [least, greatest], halves to even; NaN becomes the least. |bounds| < 2^22, so that
- * adding 1.5 * 2^23 leaves no bits for a fraction. */
+/* x rounded to the nearest integer in [least, greatest], halves to even; NaN becomes the least. |bounds| < 2^22, so
+ * that adding 1.5 * 2^23 leaves no bits for a fraction. */
 static inline int32_t gr_round_within(float x, float least, float greatest)
 {
     const float shifter = 0x1.8p23f;

@@ -6,8 +6,6 @@
 #include "op.h"
 #include "exec/eval.h"
 
-enum { MAX_ITERATIONS = 1000000000 };
-
 static size_t proper_inputs(const gr_graph *g) { return g->ninputs - g->ncaptured; }
 
 /* The type of output j of a subgraph, with `extra` unknown dimensions before it. Dimensions of another inference walk
@@ -46,13 +44,27 @@ static gr_status run_body(const gr_step *s, const gr_graph *g, const gr_tensor *
 
 static bool truth(const gr_tensor *t) { return t->elements > 0 && *(const uint8_t *)t->data != 0; }
 
+/* What a subgraph has made counts among the live bytes of the run until it goes, here or to an output, which counts
+ * anew. */
+static void discount(const gr_step *s, const gr_tensor *t)
+{
+    if (s->exec && t) s->exec->live_bytes -= t->size < s->exec->live_bytes ? t->size : s->exec->live_bytes;
+}
+
+static void drop(const gr_step *s, gr_tensor *t)
+{
+    discount(s, t);
+    gr_tensor_free(t);
+}
+
 /* Let output o of the step be t, which it takes over. */
 static void give(const gr_step *s, uint32_t o, gr_tensor *t)
 {
     if (!s->out[o] || !t) {
-        gr_tensor_free(t);
+        drop(s, t);
         return;
     }
+    discount(s, t);
     *s->out[o] = *t;
     gr_free(t);
 }
@@ -66,7 +78,12 @@ static gr_status infer_if(const gr_infer *c, gr_err *err)
     if (a->noutputs != c->nout || b->noutputs != c->nout)
         return gr_fail(err, GR_EMODEL, "its branches have %zu and %zu outputs, expected %u", a->noutputs, b->noutputs,
                        c->nout);
+    const gr_tensor *condition = c->konst[0];
     for (uint32_t o = 0; o < c->nout; o++) {
+        if (condition && condition->dtype == GR_BOOL && condition->elements == 1) {
+            GR_TRY(set_from(c, o, *(const uint8_t *)condition->data ? a : b, o, 0, err));
+            continue;
+        }
         const gr_type *x = &a->outputs[o]->type, *y = &b->outputs[o]->type;
         if (x->dtype && y->dtype && x->dtype != y->dtype)
             return gr_fail(err, GR_EMODEL, "output %u is %s in one branch and %s in the other", o,
@@ -124,6 +141,7 @@ typedef struct loop {
     gr_tensor **out;    /* of the last turn */
     gr_tensor ***rows;  /* of each scan output, one tensor per turn; owned */
     size_t turns, cap;
+    size_t first, grown; /* bytes of the state after the first turn; and beyond that, of all turns together */
 } loop;
 
 static gr_status loop_turn(loop *l, int64_t i, gr_err *err)
@@ -139,8 +157,7 @@ static gr_status loop_turn(loop *l, int64_t i, gr_err *err)
         status = run_body(l->s, l->body, in, l->carried + 2, l->out, err);
     }
     for (size_t k = 0; status == GR_OK && k <= l->carried; k++) {
-        if (l->s->exec) l->s->exec->live_bytes -= l->state[k]->size < l->s->exec->live_bytes ? l->state[k]->size : 0;
-        gr_tensor_free(l->state[k]);
+        drop(l->s, l->state[k]);
         l->state[k] = l->out[k];
     }
     gr_tensor_free(number);
@@ -148,25 +165,59 @@ static gr_status loop_turn(loop *l, int64_t i, gr_err *err)
     return status;
 }
 
-static gr_status keep_rows(loop *l, gr_err *err)
+static gr_status begin_turn(loop *l, gr_err *err)
 {
-    if (l->turns == l->cap) {
-        size_t cap = l->cap ? l->cap * 2 : 16;
-        for (size_t k = 0; k < l->scans; k++) {
-            gr_tensor **grown = gr_realloc(l->rows[k], cap * sizeof *grown);
-            if (!grown) return gr_nomem(err);
-            l->rows[k] = grown;
-        }
-        l->cap = cap;
+    gr_exec *exec = l->s->exec;
+    if (exec) {
+        int64_t limit = exec->max_iterations ? exec->max_iterations : GR_MAX_TURNS;
+        if (exec->cancel && *exec->cancel) return gr_fail(err, GR_ECANCELLED, "the run was cancelled");
+        if (exec->iterations++ >= limit)
+            return gr_fail(err, GR_ELIMIT, "the loops of the model have made %lld turns, the limit", (long long)limit);
     }
+    size_t cap = l->cap ? l->cap * 2 : 16;
+    if (l->turns < l->cap) return GR_OK;
     for (size_t k = 0; k < l->scans; k++) {
-        gr_tensor *row = l->out[1 + l->carried + k], *first = l->turns ? l->rows[k][0] : row;
-        l->rows[k][l->turns] = row;
-        if (row->rank != first->rank || memcmp(row->dims, first->dims, (size_t)row->rank * sizeof *row->dims))
-            return l->turns++, gr_fail(err, GR_EINPUT, "a scan output changes its shape from turn to turn");
+        gr_tensor **grown = gr_realloc(l->rows[k], cap * sizeof *grown);
+        if (!grown) return gr_nomem(err);
+        l->rows[k] = grown;
     }
-    l->turns++;
+    l->cap = cap;
     return GR_OK;
+}
+
+/* A state that grows with every turn is copied in every turn: the bytes of that have a limit, too. */
+static gr_status check_growth(loop *l, size_t states, gr_err *err)
+{
+    enum { TIMES = 8 };
+    const gr_exec *exec = l->s->exec;
+    size_t bytes = 0;
+    for (size_t k = 0; k < states; k++) bytes += l->state[k]->size;
+    if (l->turns == 1) l->first = bytes;
+    if (bytes > l->first) l->grown += bytes - l->first;
+    if (!exec || !exec->max_bytes || l->grown / TIMES <= exec->max_bytes) return GR_OK;
+    return gr_fail(err, GR_ELIMIT, "what it carries from turn to turn has grown beyond the limit");
+}
+
+/* `made`: the scan outputs of this turn, which are the loop's from now on. */
+static gr_status keep_rows(loop *l, gr_tensor **made, gr_err *err)
+{
+    size_t t = l->turns++;
+    for (size_t k = 0; k < l->scans; k++) l->rows[k][t] = made[k];
+    for (size_t k = 0; k < l->scans; k++) {
+        const gr_tensor *row = l->rows[k][t], *first = l->rows[k][0];
+        if (row->rank != first->rank || memcmp(row->dims, first->dims, (size_t)row->rank * sizeof *row->dims))
+            return gr_fail(err, GR_EINPUT, "a scan output changes its shape from turn to turn");
+    }
+    return GR_OK;
+}
+
+static void drop_rows(loop *l)
+{
+    for (size_t k = 0; l->rows && k < l->scans; k++) {
+        for (size_t t = 0; l->rows[k] && t < l->turns; t++) drop(l->s, l->rows[k][t]);
+        gr_free(l->rows[k]);
+    }
+    gr_free(l->rows);
 }
 
 /* Rows of one scan output stacked along `axis`, in order or backwards, as output o. */
@@ -204,17 +255,17 @@ static gr_status stack(const gr_step *s, uint32_t o, const gr_type *declared, gr
 static gr_status loop_turns(loop *l, gr_err *err)
 {
     const gr_step *s = l->s;
-    int64_t limit = s->exec && s->exec->max_iterations ? s->exec->max_iterations : MAX_ITERATIONS, trips = INT64_MAX;
+    int64_t trips = INT64_MAX;
     if (s->in[0]) {
         if (s->in[0]->elements != 1 || s->in[0]->dtype != GR_INT64)
             return gr_fail(err, GR_EINPUT, "its trip count must be one int64");
         memcpy(&trips, s->in[0]->data, sizeof trips);
     }
     for (int64_t i = 0; i < trips && truth(l->state[0]); i++) {
-        if (i >= limit) return gr_fail(err, GR_ELIMIT, "it has run for %lld turns, the limit", (long long)limit);
-        if (s->exec && s->exec->cancel && *s->exec->cancel) return gr_fail(err, GR_ECANCELLED, "the run was cancelled");
+        GR_TRY(begin_turn(l, err));
         GR_TRY(loop_turn(l, i, err));
-        GR_TRY(keep_rows(l, err));
+        GR_TRY(keep_rows(l, l->out + 1 + l->carried, err));
+        GR_TRY(check_growth(l, l->carried + 1, err));
     }
     for (uint32_t o = 0; o < s->nout; o++) {
         if (o < l->carried) {
@@ -251,14 +302,10 @@ static gr_status run_loop(const gr_step *s, gr_err *err)
         else if (!(l.state[1 + k] = gr_tensor_copy(s->in[2 + k]))) status = gr_nomem(err);
     }
     if (status == GR_OK) status = loop_turns(&l, err);
-    for (size_t k = 0; l.state && k <= l.carried; k++) gr_tensor_free(l.state[k]);
-    for (size_t k = 0; l.rows && k < l.scans; k++) {
-        for (size_t t = 0; l.rows[k] && t < l.turns; t++) gr_tensor_free(l.rows[k][t]);
-        gr_free(l.rows[k]);
-    }
+    for (size_t k = 0; l.state && k <= l.carried; k++) drop(s, l.state[k]);
+    drop_rows(&l);
     gr_free(l.state);
     gr_free(l.out);
-    gr_free(l.rows);
     return status;
 }
 
@@ -357,7 +404,7 @@ static gr_status scan_turn(scan *c, int64_t turn, gr_err *err)
     }
     if (status == GR_OK) status = run_body(l->s, l->body, in, n, l->out, err);
     for (size_t k = 0; status == GR_OK && k < l->carried; k++) {
-        gr_tensor_free(l->state[k]);
+        drop(l->s, l->state[k]);
         l->state[k] = l->out[k];
     }
     for (int64_t i = 0; rows && i < c->p->inputs; i++) gr_tensor_free(rows[i]);
@@ -373,14 +420,10 @@ static gr_status scan_turns(scan *c, gr_err *err)
         if (!l->s->in[k] || !(l->state[k] = gr_tensor_copy(l->s->in[k]))) return gr_nomem(err);
     GR_TRY(scan_shapes(c, err));
     for (int64_t t = 0; t < c->length; t++) {
-        if (l->s->exec && l->s->exec->cancel && *l->s->exec->cancel)
-            return gr_fail(err, GR_ECANCELLED, "the run was cancelled");
+        GR_TRY(begin_turn(l, err));
         GR_TRY(scan_turn(c, t, err));
-        /* keep_rows counts the rows behind a condition and the carried values; here there is no condition. */
-        l->out--;
-        gr_status status = keep_rows(l, err);
-        l->out++;
-        if (status != GR_OK) return status;
+        GR_TRY(keep_rows(l, l->out + l->carried, err));
+        GR_TRY(check_growth(l, l->carried, err));
     }
     for (uint32_t o = 0; o < l->s->nout; o++) {
         if (o < l->carried) {
@@ -402,18 +445,13 @@ static gr_status run_scan(const gr_step *s, gr_err *err)
     l->carried = s->nin - s->node->ncaptured - (size_t)c.p->inputs;
     l->scans = l->body->noutputs - l->carried;
     l->state = gr_calloc(l->carried, sizeof *l->state);
-    gr_tensor **out = gr_calloc(l->body->noutputs + 1, sizeof *out);
-    l->out = out ? out + 1 : NULL;
+    l->out = gr_calloc(l->body->noutputs, sizeof *l->out);
     l->rows = gr_calloc(l->scans, sizeof *l->rows);
-    gr_status status = l->state && out && l->rows ? scan_turns(&c, err) : gr_nomem(err);
-    for (size_t k = 0; l->state && k < l->carried; k++) gr_tensor_free(l->state[k]);
-    for (size_t k = 0; l->rows && k < l->scans; k++) {
-        for (size_t t = 0; l->rows[k] && t < l->turns; t++) gr_tensor_free(l->rows[k][t]);
-        gr_free(l->rows[k]);
-    }
+    gr_status status = l->state && l->out && l->rows ? scan_turns(&c, err) : gr_nomem(err);
+    for (size_t k = 0; l->state && k < l->carried; k++) drop(s, l->state[k]);
+    drop_rows(l);
     gr_free(l->state);
-    gr_free(out);
-    gr_free(l->rows);
+    gr_free(l->out);
     return status;
 }
 

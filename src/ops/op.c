@@ -188,6 +188,7 @@ gr_status gr_require(const gr_infer *c, uint32_t i, uint64_t mask, gr_err *err)
     if (c->in[i]->kind != GR_KIND_TENSOR) return gr_fail(err, GR_EMODEL, "input %u must be a tensor", i);
     gr_dtype t = c->in[i]->dtype;
     if (t == GR_UNDEFINED || (mask >> t & 1)) return GR_OK;
+    if (t == GR_STRING) return gr_fail(err, GR_EUNSUPPORTED, "input %u holds strings, which are not supported", i);
     char list[256];
     int at = 0;
     for (int d = 1; d <= GR_INT2 && at < (int)sizeof list - 24; d++)

@@ -90,6 +90,8 @@ typedef struct gr_step {
     struct gr_exec *exec; /* limits, cancel and the interpreter for subgraphs; NULL in unit tests */
 } gr_step;
 
+struct gr_body;
+
 /* Why a kernel declines. */
 typedef struct gr_why { char text[160]; } gr_why;
 /* Always false: `return gr_decline(why, "rank %d > 6", rank);` */
@@ -132,6 +134,8 @@ struct gr_op {
     const gr_ivals *(*contents)(const gr_infer *c);
     const gr_kernel *kernels; /* fastest first, ended by an empty row; the last never declines what infer accepted */
     const char *domain;    /* NULL: ai.onnx */
+    /* For operators that are put together from others (exec/body.h); else NULL. */
+    gr_status (*body)(struct gr_body *b);
     const char *const *graphs; /* names of graph attributes in the order of node->subgraphs, NULL-ended; NULL: none */
 };
 

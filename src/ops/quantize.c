@@ -73,17 +73,22 @@ static gr_status check_scale(const gr_infer *c, uint32_t i, gr_err *err)
     return GR_OK;
 }
 
-/* Both kinds of parameters have the same shape. */
+/* Elements of input i; -1 if that is not known. */
+static int64_t count_of(const gr_infer *c, uint32_t i)
+{
+    int64_t n = 1;
+    if (!gr_rank_known(c, i)) return -1;
+    for (int d = 0; d < c->in[i]->rank; d++)
+        if (!gr_dim_known(c->in[i]->dims[d]) || __builtin_mul_overflow(n, c->in[i]->dims[d].k, &n)) return -1;
+    return n;
+}
+
 static gr_status check_shapes(const gr_infer *c, gr_err *err)
 {
     for (uint32_t i = 1; i < 3; i++) GR_TRY(check_scale(c, i, err));
-    if (!gr_rank_known(c, 1) || !gr_rank_known(c, 2)) return GR_OK;
-    const gr_type *s = c->in[1], *z = c->in[2];
-    int64_t ns = 1, nz = 1;
-    for (int d = 0; d < s->rank; d++) ns = ns < 0 || !gr_dim_known(s->dims[d]) ? -1 : ns * s->dims[d].k;
-    for (int d = 0; d < z->rank; d++) nz = nz < 0 || !gr_dim_known(z->dims[d]) ? -1 : nz * z->dims[d].k;
-    if (ns < 0 || nz < 0 || ns == nz) return GR_OK;
-    return gr_fail(err, GR_EMODEL, "there are %lld scales and %lld zero points", (long long)ns, (long long)nz);
+    int64_t scales = count_of(c, 1), zeros = count_of(c, 2);
+    if (scales < 0 || zeros < 0 || scales == zeros) return GR_OK;
+    return gr_fail(err, GR_EMODEL, "there are %lld scales and %lld zero points", (long long)scales, (long long)zeros);
 }
 
 #define T_CODES (GR_T_BYTES | GR_T(INT16) | GR_T(UINT16) | GR_T_TINY | (GR_T_MINI & ~GR_T(FLOAT8E8M0)))
@@ -222,7 +227,7 @@ static void quantize_part(const job *j, int64_t at, int64_t n, factors *f)
     const params *p = j->s->params;
     const gr_tensor *x = j->s->in[0], *scale = j->s->in[1];
     gr_tensor *y = j->s->out[0];
-    gr_dtype precision = p->precision != GR_UNDEFINED       ? p->precision
+    gr_dtype precision = p->precision != GR_UNDEFINED      ? p->precision
                          : gr_dtype_is_float(scale->dtype) ? scale->dtype
                                                            : GR_FLOAT;
     float v[GR_SPAN];
@@ -342,7 +347,8 @@ static void dynamic_span(void *user, const gr_loop *l, int64_t at, int64_t n, co
         j->y[i] = (uint8_t)(gr_round_within(j->x[i] / j->scale, (float)-j->zero, (float)(255 - j->zero)) + j->zero);
 }
 
-/* scale = (max - min) / 255, or 1 if there is nothing but zeros; zero = round(-min / scale); y = round(x / scale) + zero */
+/* scale = (max - min) / 255, or 1 if there is nothing but zeros; zero = round(-min / scale); y = round(x / scale) +
+ * zero */
 static gr_status run_dynamic(const gr_step *s, gr_err *err)
 {
     (void)err;

@@ -7,6 +7,7 @@
 #include "passes.h"
 
 enum { SMALL = 1024 };
+#define BASIS 14695981039346656037u
 
 static uint64_t mix(uint64_t h, const void *data, size_t size)
 {
@@ -42,9 +43,23 @@ static bool same_attr(const gr_attr *a, const gr_attr *b)
     }
 }
 
+/* Attributes of other types are equal to none, so that their place says enough. */
+static uint64_t hash_attr(const gr_attr *a)
+{
+    uint64_t h = mix(BASIS, a->name, strlen(a->name));
+    switch (a->type) {
+    case GR_ATTR_INT: return mix(h, &a->i, sizeof a->i);
+    case GR_ATTR_FLOAT: return mix(h, &a->f, sizeof a->f);
+    case GR_ATTR_STRING: return mix(h, a->s.data, a->s.size);
+    case GR_ATTR_INTS: return mix(h, a->ints, a->count * sizeof *a->ints);
+    case GR_ATTR_FLOATS: return mix(h, a->floats, a->count * sizeof *a->floats);
+    default: return mix(h, &a, sizeof a);
+    }
+}
+
 static uint64_t hash_node(const gr_node *n)
 {
-    uint64_t h = mix(14695981039346656037u, &n->op, sizeof n->op);
+    uint64_t h = mix(BASIS, &n->op, sizeof n->op), attrs = 0;
     for (uint32_t i = 0; i < n->nin; i++) {
         const gr_value *v = gr_in(n, i);
         if (v && small_constant(v))
@@ -52,7 +67,9 @@ static uint64_t hash_node(const gr_node *n)
         else
             h = mix(h, &v, sizeof v);
     }
-    return h;
+    /* In any order. */
+    for (size_t i = 0; i < n->attrs.count; i++) attrs += hash_attr(&n->attrs.items[i]);
+    return mix(mix(h, &attrs, sizeof attrs), &n->nout, sizeof n->nout);
 }
 
 static bool same_node(const gr_node *a, const gr_node *b)

@@ -22,6 +22,8 @@ typedef struct pattern {
     double number;
     int nargs;
     bool more; /* further inputs do not matter */
+    bool commutes;
+    int commutative; /* nodes that commute, this one included */
     struct pattern *args[MAX_ARGS];
 } pattern;
 
@@ -41,6 +43,15 @@ static void word(parser *p, char *out, size_t room)
     size_t n = strcspn(p->at, " ():\n");
     snprintf(out, room, "%.*s", (int)n, p->at);
     p->at += n;
+}
+
+/* Whether some version of the operator commutes (the oldest ones do not: they broadcast by attribute). */
+static bool may_commute(const char *name)
+{
+    for (size_t f = 0; gr_op_families[f]; f++)
+        for (const gr_op *op = gr_op_families[f]; op->name; op++)
+            if ((op->flags & GR_OP_COMMUTES) && !strcmp(op->name, name)) return true;
+    return false;
 }
 
 /* Patterns are ours: what does not parse is a broken invariant, shown by every test that uses the rule. */
@@ -74,6 +85,9 @@ static pattern *parse(parser *p)
         if (t->nargs == MAX_ARGS || !(t->args[t->nargs++] = parse(p))) return NULL;
     }
     if (*p->at == ')') p->at++;
+    t->commutes = t->nargs == 2 && may_commute(t->op);
+    t->commutative = t->commutes;
+    for (int i = 0; i < t->nargs; i++) t->commutative += t->args[i]->commutative;
     return t;
 }
 
@@ -94,15 +108,6 @@ static bool bind_name(attempt *a, const char *name, gr_value *v, gr_node *n)
     a->m.names[a->m.nnames].value = v;
     a->m.names[a->m.nnames++].node = n;
     return true;
-}
-
-/* Whether some version of the operator commutes (the oldest ones do not: they broadcast by attribute). */
-static bool may_commute(const char *name)
-{
-    for (size_t f = 0; gr_op_families[f]; f++)
-        for (const gr_op *op = gr_op_families[f]; op->name; op++)
-            if ((op->flags & GR_OP_COMMUTES) && !strcmp(op->name, name)) return true;
-    return false;
 }
 
 static bool match_node(attempt *a, const pattern *t, gr_node *n);
@@ -132,17 +137,10 @@ static bool match_node(attempt *a, const pattern *t, gr_node *n)
         a->m.nodes[a->m.nnodes++] = n;
     }
     bool swap = false;
-    if (t->nargs == 2 && may_commute(t->op)) swap = (a->orders >> (a->commutative - ++a->met) & 1) && (n->op->flags & GR_OP_COMMUTES);
+    if (t->commutes) swap = (a->orders >> (a->commutative - ++a->met) & 1) && (n->op->flags & GR_OP_COMMUTES);
     for (int i = 0; i < t->nargs; i++)
         if (!match_value(a, t->args[i], gr_in(n, (uint32_t)(swap ? 1 - i : i)))) return false;
     return true;
-}
-
-static int commutative_nodes(const pattern *t)
-{
-    int n = t->kind == P_NODE && t->nargs == 2 && may_commute(t->op);
-    for (int i = 0; i < t->nargs; i++) n += commutative_nodes(t->args[i]);
-    return n;
 }
 
 /* Whether the values inside are seen by nobody else. */
@@ -212,7 +210,7 @@ static gr_status replace(const gr_rule *rule, const gr_match *m, bool *done, gr_
 
 static bool find_match(const gr_rule *rule, const pattern *t, gr_graph *g, gr_node *n, attempt *a, gr_why *why)
 {
-    int commutative = commutative_nodes(t);
+    int commutative = t->commutative;
     for (unsigned orders = 0; orders < 1u << commutative; orders++) {
         *a = (attempt){.m = {.g = g, .root = n}, .orders = orders, .commutative = commutative};
         if (!match_node(a, t, n)) {
@@ -234,7 +232,7 @@ gr_status gr_apply_rule(gr_graph *g, const gr_rule *rule, int *hits, gr_err *err
     gr_status status = pool && a ? GR_OK : gr_nomem(err);
     for (; status == GR_OK && n < MAX_PATTERNS && rule->patterns[n]; n++) {
         parser p = {rule->patterns[n], pool + (size_t)n * MAX_PATTERN_NODES, 0};
-        if (!(roots[n] = parse(&p)) || commutative_nodes(roots[n]) > MAX_COMMUTATIVE)
+        if (!(roots[n] = parse(&p)) || roots[n]->commutative > MAX_COMMUTATIVE)
             status = gr_fail(err, GR_EINVAL, "pattern of rule %s is too long", rule->name);
     }
     for (gr_node *node = g->first, *next; status == GR_OK && node; node = next) {

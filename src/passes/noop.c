@@ -75,14 +75,19 @@ static gr_value *unchanged(const gr_node *n)
     return NULL;
 }
 
+enum { MAX_CAST_ATTRS = 8 };
+
 /* CastLike to a type that is known is a Cast, which folds without a look at the other operand. */
 static gr_status cast_plainly(gr_node *n, int *hits, gr_err *err)
 {
     const gr_value *like = gr_in(n, 1);
     if (strcmp(n->op->name, "CastLike") || n->op->domain || !like || like->type.dtype == GR_UNDEFINED) return GR_OK;
     gr_build b = {n->graph, n, err};
-    gr_attr to = gr_attr_of_int("to", like->type.dtype);
-    gr_value *x = gr_in(n, 0), *y = gr_build_node(&b, "", "Cast", gr_build_attrs(&b, 1, &to), 1, &x);
+    gr_attr attrs[MAX_CAST_ATTRS] = {gr_attr_of_int("to", like->type.dtype)};
+    if (n->attrs.count >= MAX_CAST_ATTRS) return GR_OK;
+    for (size_t i = 0; i < n->attrs.count; i++) attrs[1 + i] = n->attrs.items[i];
+    gr_value *x = gr_in(n, 0);
+    gr_value *y = gr_build_node(&b, "", "Cast", gr_build_attrs(&b, 1 + n->attrs.count, attrs), 1, &x);
     if (!y) return err ? err->status : GR_ENOMEM;
     gr_value *old = n->out[0];
     gr_replace_uses(old, y);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Products of bytes over itiles.c. With a' = a + 128 where A is signed and b' = b - 128 where B is not, differences from
- * the zero points stay what they are, and
- *     sum (a - za)(b - zb) = sum a'b' - zb' sum a' - za' sum b' + k za' zb'.
+ * Products of bytes over itiles.c. With a' = a + 128 where A is signed and b' = b - 128 where B is not, differences
+ * from the zero points stay what they are, and sum (a - za)(b - zb) = sum a'b' - zb' sum a' - za' sum b' + k za' zb'.
  * All of it is counted modulo 2^32. Packed: sums of the columns of b', then the panels.
  */
 #include "igemm.h"

@@ -19,9 +19,9 @@ void gr_igemm_pack(int64_t k, int64_t n, const void *b, bool b_signed, int64_t r
 typedef struct gr_igemm {
     int64_t m, n, k;
     const void *a;
-    int64_t lda;             /* row stride of A; columns are contiguous */
-    bool a_signed, b_signed; /* b_signed: as when B was packed */
-    const void *packed;      /* from gr_igemm_pack */
+    int64_t lda;                    /* row stride of A; columns are contiguous */
+    bool a_signed, b_signed;        /* b_signed: as when B was packed */
+    const void *packed;             /* from gr_igemm_pack */
     const int32_t *a_zero, *b_zero; /* per row and column, with these steps; a step of 0 means one for all */
     int64_t a_zero_step, b_zero_step;
     /* Called for pieces of rows, from any thread of the team; together they cover C once. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The inner part of products of bytes, compiled once per instruction set. Without VNNI, bytes are widened to 16 bits and
- * multiplied in pairs (255 * 128 * 2 fits 32 bits); the shorter way by 8-bit pairs would saturate at 16 bits.
+ * The inner part of products of bytes, compiled once per instruction set. Without VNNI, bytes are widened to 16 bits
+ * and multiplied in pairs (255 * 128 * 2 fits 32 bits); the shorter way by 8-bit pairs would saturate at 16 bits.
  */
 #include "itiles.h"
 #include "vec.h"
@@ -112,9 +112,15 @@ TILE(5)
 TILE(6)
 TILE(7)
 TILE(8)
-#define TILES(prefix) {NULL, prefix##1, prefix##2, prefix##3, prefix##4, prefix##5, prefix##6, prefix##7, prefix##8}
+#define TILES(prefix)                                                                                                  \
+    {                                                                                                                  \
+        NULL, prefix##1, prefix##2, prefix##3, prefix##4, prefix##5, prefix##6, prefix##7, prefix##8                   \
+    }
 #else
-#define TILES(prefix) {NULL, prefix##1, prefix##2, prefix##3, prefix##4}
+#define TILES(prefix)                                                                                                  \
+    {                                                                                                                  \
+        NULL, prefix##1, prefix##2, prefix##3, prefix##4                                                               \
+    }
 #endif
 
 #define NAME "bytes " GR_ISA_TEXT(GR_LANES)
@@ -124,11 +130,11 @@ const gr_itiles GR_ISA_SYMBOL(gr_itiles) = {NAME, WIDTH, ROWS, arrange, TILES(ti
 
 #if defined(__x86_64__) && GR_LANES >= 8
 #if GR_LANES == 16
-#define VNNI            __attribute__((target("avx512vnni")))
-#define DOT(acc, a, b)  (vu) _mm512_dpbusd_epi32((__m512i)(acc), (__m512i)(a), (__m512i)(b))
+#define VNNI           __attribute__((target("avx512vnni")))
+#define DOT(acc, a, b) (vu) _mm512_dpbusd_epi32((__m512i)(acc), (__m512i)(a), (__m512i)(b))
 #else
-#define VNNI            __attribute__((target("avxvnni")))
-#define DOT(acc, a, b)  (vu) _mm256_dpbusd_avx_epi32((__m256i)(acc), (__m256i)(a), (__m256i)(b))
+#define VNNI           __attribute__((target("avxvnni")))
+#define DOT(acc, a, b) (vu) _mm256_dpbusd_avx_epi32((__m256i)(acc), (__m256i)(a), (__m256i)(b))
 #endif
 
 static void arrange_words(int rows, int64_t k, const uint8_t *a, int64_t lda, uint8_t flip, uint32_t *to)

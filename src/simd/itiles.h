@@ -2,8 +2,8 @@
  *
  * What itiles.c exports for each instruction set. Internal to this folder.
  *
- * Operands of a tile are unsigned bytes of A and signed bytes of B; operands of the other kind are shifted by 128 on the
- * way. B is in panels of `width` columns; a panel holds, for every four k, four bytes of each column. Rows of A are
+ * Operands of a tile are unsigned bytes of A and signed bytes of B; operands of the other kind are shifted by 128 on
+ * the way. B is in panels of `width` columns; a panel holds, for every four k, four bytes of each column. Rows of A are
  * brought into the order in which a tile reads them, at most GR_ITILE_K of k at a time.
  */
 #ifndef GR_ITILES_H
@@ -18,10 +18,10 @@ enum { GR_ITILE_ROWS_MAX = 8, GR_ITILE_WIDTH_MAX = 32, GR_ITILE_K = 1024 };
 typedef uint32_t gr_itile_rows[GR_ITILE_K / 4 * GR_ITILE_ROWS_MAX * 2];
 
 typedef struct gr_itile {
-    int64_t fours;      /* k / 4, rounded up */
-    const uint32_t *a;  /* as arranged */
-    const int8_t *b;    /* the panel, at this tile's first k */
-    int32_t *sums;      /* [rows][width], written, or added to unless `first` */
+    int64_t fours;     /* k / 4, rounded up */
+    const uint32_t *a; /* as arranged */
+    const int8_t *b;   /* the panel, at this tile's first k */
+    int32_t *sums;     /* [rows][width], written, or added to unless `first` */
     int64_t stride;
     bool first;
 } gr_itile;
