@@ -242,6 +242,22 @@ static void test_scan(void)
     check_refused(backwards, in, 3, GR_EINPUT, "lengths 3 and 2");
 }
 
+/* Bodies with nodes that nobody reads, that are constant, and with one value as two outputs. */
+static void test_bodies(void)
+{
+    int64_t n = 3;
+    float x[2] = {1, 2};
+    gr_named_tensor in[] = {INTS("n", 0, NULL, &n), FLOATS("x", 1, dims2, x)};
+    static const char text[] = HEAD
+        "g (int64 n, float[N] x) => (float[N] y, float[M,N] z, float[M,N] u) <int64[1] axes = {0}, int64[1] one = {1}> {\n"
+        "  y, z, u = Loop (n, , x) <body = b (int64 i, bool c, float[N] v) => (bool d, float[N] w, float[N] w, float[N] w) "
+        "<float[2] k = {1.0, 2.0}> {\n"
+        "    d = Identity (c)  e = Exp (v)  unread = Slice (e, axes, one)  t = Add (k, k)  w = Add (v, t) }>\n}";
+    CHECK_RUN(text, in, 2, "y", 1, DIMS(2), 7, 14);
+    CHECK_RUN(text, in, 2, "z", 2, DIMS(3, 2), 3, 6, 5, 10, 7, 14);
+    CHECK_RUN(text, in, 2, "u", 2, DIMS(3, 2), 3, 6, 5, 10, 7, 14);
+}
+
 /* What a loop and its graphs make is counted while it lives, and not for longer. */
 static void test_live_bytes(void)
 {
@@ -273,6 +289,7 @@ static CU_TestInfo tests[] = {
     {"Loop over a sequence", test_sequence},
     {"bad Loop", test_bad_loops},
     {"Scan", test_scan},
+    {"bodies", test_bodies},
     {"live bytes", test_live_bytes},
     CU_TEST_INFO_NULL,
 };

@@ -306,6 +306,14 @@ static gr_status eval_node(gr_exec *exec, const gr_node *n, live *values, gr_err
     return status;
 }
 
+/* Bodies keep what nobody reads, and what inference has folded. */
+static bool needed(const gr_node *n)
+{
+    for (uint32_t i = 0; i < n->nout; i++)
+        if (n->out[i] && !n->out[i]->konst && (n->out[i]->nuses || n->out[i]->is_output)) return true;
+    return false;
+}
+
 static gr_status eval_graph(gr_exec *exec, const gr_graph *g, const gr_tensor *const *in, live *values, gr_tensor **out,
                             gr_err *err)
 {
@@ -318,6 +326,7 @@ static gr_status eval_graph(gr_exec *exec, const gr_graph *g, const gr_tensor *c
     }
     for (const gr_node *n = g->first; n; n = n->next) {
         if (exec && exec->cancel && *exec->cancel) return gr_fail(err, GR_ECANCELLED, "the run was cancelled");
+        if (!needed(n)) continue;
         for (uint32_t i = 0; i < n->nin; i++)
             if (gr_in(n, i) && gr_in(n, i)->konst && !values[gr_in(n, i)->id].owned)
                 values[gr_in(n, i)->id].t = gr_in(n, i)->konst;

@@ -66,7 +66,8 @@ typedef struct missing {
 
 typedef struct builder {
     const gr_doc *doc;
-    gr_arena *arena;
+    gr_arena *arena;         /* of the graph */
+    gr_arena *scratch;       /* gone when it stands */
     gr_syms *syms;
     const gr_doc_names *overridden;
     size_t inlined;          /* weight of what functions have added */
@@ -93,7 +94,7 @@ static entry *bind(builder *b, table *s, const char *name)
 {
     if (2 * (s->count + 1) > s->cap) {
         table grown = {.cap = s->cap ? s->cap * 2 : 16};
-        if (!(grown.slots = GR_NEWS(b->arena, grown.cap, entry))) return NULL;
+        if (!(grown.slots = GR_NEWS(b->scratch, grown.cap, entry))) return NULL;
         for (size_t i = 0; i < s->cap; i++)
             if (s->slots[i].name) *slot(&grown, s->slots[i].name) = s->slots[i];
         s->slots = grown.slots;
@@ -171,7 +172,7 @@ static gr_status note_missing(builder *b, const char *domain, const gr_doc_node 
         b->more_missing = true;
         return GR_OK;
     }
-    missing *m = GR_PUSH(b->arena, b->missing, b->nmissing, b->capmissing);
+    missing *m = GR_PUSH(b->scratch, b->missing, b->nmissing, b->capmissing);
     if (!m) return gr_nomem(b->err);
     const char *first = n->name && *n->name ? n->name : n->out.count ? n->out.items[0] : "";
     *m = (missing){domain, n->op_type, first, opset, lowest, 1};
@@ -243,7 +244,7 @@ static gr_status capture(builder *b, scope *s, const char *name, gr_value **out)
         return GR_OK;
     }
     (*out)->is_input = true;
-    captured *added = GR_PUSH(b->arena, s->captured, s->ncaptured, s->capcaptured);
+    captured *added = GR_PUSH(b->scratch, s->captured, s->ncaptured, s->capcaptured);
     if (!added) return gr_nomem(b->err);
     *added = (captured){outer, *out};
     return GR_OK;
@@ -356,12 +357,12 @@ static gr_status define(builder *b, scope *s, const char *name, gr_value *v)
 
 static const char *function_key(builder *b, const char *domain, const char *name, const char *overload)
 {
-    return gr_arena_printf(b->arena, "%s:%s:%s", canonical(domain), name, overload ? overload : "");
+    return gr_arena_printf(b->scratch, "%s:%s:%s", canonical(domain), name, overload ? overload : "");
 }
 
 static gr_status index_functions(builder *b)
 {
-    if (!(b->function_imports = GR_NEWS(b->arena, b->doc->nfunctions, imports))) return gr_nomem(b->err);
+    if (!(b->function_imports = GR_NEWS(b->scratch, b->doc->nfunctions, imports))) return gr_nomem(b->err);
     for (size_t i = 0; i < b->doc->nfunctions; i++) {
         const gr_doc_function *f = &b->doc->functions[i];
         const char *key = function_key(b, f->domain, f->name, f->overload);
@@ -399,9 +400,11 @@ static gr_status inline_call(builder *b, scope *s, const gr_doc_node *n, const g
     GR_TRY(spend(b, &inner, CALL_WEIGHT + f->in.count + f->out.count));
     if (!(inner.prefix = inner_name(b, s, label(n)))) return gr_nomem(b->err);
     for (size_t i = 0; i < f->in.count; i++) {
+        if (look(&inner.names, f->in.items[i]))
+            return gr_fail(b->err, GR_EMODEL, "function '%s' has two inputs '%s'", gr_show(f->name),
+                           gr_show(f->in.items[i]));
         /* An input that the call leaves out reads as absent in the body. */
-        if (i < n->in.count && in[i]) GR_TRY(define(b, &inner, f->in.items[i], in[i]));
-        else if (!bind(b, &inner.names, f->in.items[i])) return gr_nomem(b->err);
+        GR_TRY(define(b, &inner, f->in.items[i], i < n->in.count ? in[i] : NULL));
     }
     GR_TRY(build_nodes(b, &inner, &f->nodes));
     for (size_t i = 0; i < n->out.count; i++) {
@@ -440,7 +443,7 @@ typedef struct places {
 static gr_status new_places(builder *b, size_t values, places *out)
 {
     for (out->cap = 8; out->cap <= 2 * values;) out->cap *= 2;
-    out->slots = GR_NEWS(b->arena, out->cap, struct place);
+    out->slots = GR_NEWS(b->scratch, out->cap, struct place);
     return out->slots ? GR_OK : gr_nomem(b->err);
 }
 
@@ -483,7 +486,7 @@ static gr_status share_captured(builder *b, scope *scopes, size_t n, subgraphs *
     size_t most = 0;
     places all;
     for (size_t i = 0; i < n; i++) most += scopes[i].ncaptured;
-    if (!(out->captured = GR_NEWS(b->arena, most, gr_value *))) return gr_nomem(b->err);
+    if (!(out->captured = GR_NEWS(b->scratch, most, gr_value *))) return gr_nomem(b->err);
     GR_TRY(new_places(b, most, &all));
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < scopes[i].ncaptured; j++) {
@@ -504,7 +507,7 @@ static gr_status subgraphs_of(builder *b, scope *s, const gr_doc_node *node, con
     *out = (subgraphs){0};
     if (!op->graphs) return GR_OK;
     while (op->graphs[n]) n++;
-    scope *scopes = GR_NEWS(b->arena, n, scope);
+    scope *scopes = GR_NEWS(b->scratch, n, scope);
     if (!scopes || !(out->graphs = GR_NEWS(b->arena, n, gr_graph *))) return gr_nomem(b->err);
     for (size_t i = 0; i < n; i++) {
         const gr_attr *a = gr_attr_find(attrs, op->graphs[i]);
@@ -521,7 +524,7 @@ static gr_status subgraphs_of(builder *b, scope *s, const gr_doc_node *node, con
 /* The names of a node's outputs within the graph: those of inner values of a function get the call's name before. */
 static gr_status output_names(builder *b, const scope *s, const gr_doc_node *n, const char ***out)
 {
-    const char **names = GR_NEWS(b->arena, n->out.count, const char *);
+    const char **names = GR_NEWS(b->scratch, n->out.count, const char *);
     if (!names) return gr_nomem(b->err);
     for (size_t i = 0; i < n->out.count; i++) {
         if (!*n->out.items[i]) continue;
@@ -548,7 +551,7 @@ static gr_status build_op(builder *b, scope *s, const gr_doc_node *n, const gr_o
     GR_TRY(subgraphs_of(b, s, n, op, attrs, &sub));
     gr_value **all = in;
     if (sub.ncaptured) {
-        if (!(all = GR_NEWS(b->arena, nin + sub.ncaptured, gr_value *))) return gr_nomem(b->err);
+        if (!(all = GR_NEWS(b->scratch, nin + sub.ncaptured, gr_value *))) return gr_nomem(b->err);
         if (nin) memcpy(all, in, nin * sizeof *in);
         memcpy(all + nin, sub.captured, sub.ncaptured * sizeof *all);
     }
@@ -573,7 +576,7 @@ static gr_status build_node(builder *b, scope *s, const gr_doc_node *n)
     gr_attrs attrs;
     int lowest = 0;
     GR_TRY(spend(b, s, NODE_WEIGHT + n->in.count + n->out.count + n->attrs.count));
-    gr_value **in = GR_NEWS(b->arena, n->in.count, gr_value *);
+    gr_value **in = GR_NEWS(b->scratch, n->in.count, gr_value *);
     if (!in) return gr_nomem(b->err);
     GR_TRY(inputs_of(b, s, n, in));
     gr_status status = resolve(b, s, n->attrs, &attrs);
@@ -616,7 +619,7 @@ static gr_status note_read(builder *b, const scope *s, const char *name, reads *
 {
     const entry *e = look(&s->names, name);
     if (!e || e->value || !e->node) return GR_OK;
-    uint32_t *added = GR_PUSH(b->arena, out->items, out->count, out->cap);
+    uint32_t *added = GR_PUSH(b->scratch, out->items, out->count, out->cap);
     if (!added) return gr_nomem(b->err);
     *added = e->node - 1;
     return GR_OK;
@@ -688,7 +691,7 @@ static gr_status build_nodes(builder *b, scope *s, const gr_doc_nodes *nodes)
 {
     enum { WAITING, OPEN, DONE };
     if (nodes->count >= UINT32_MAX) return gr_fail(b->err, GR_ELIMIT, "too many nodes");
-    uint8_t *state = GR_NEWS(b->arena, nodes->count, uint8_t);
+    uint8_t *state = GR_NEWS(b->scratch, nodes->count, uint8_t);
     size_t depth = 0, cap = 0;
     frame *stack = NULL;
     if (!state) return gr_nomem(b->err);
@@ -697,7 +700,7 @@ static gr_status build_nodes(builder *b, scope *s, const gr_doc_nodes *nodes)
         uint32_t node = (uint32_t)i;
         for (bool open = state[i] == WAITING; open || depth;) {
             if (open) {
-                frame *f = GR_PUSH(b->arena, stack, depth, cap);
+                frame *f = GR_PUSH(b->scratch, stack, depth, cap);
                 if (!f) return gr_nomem(b->err);
                 *f = (frame){.node = node};
                 state[node] = OPEN;
@@ -807,7 +810,7 @@ static gr_status build_graph(builder *b, scope *outer, const gr_doc_graph *d, sc
         s->call = outer->call;
         s->prefix = outer->prefix;
     }
-    GR_TRY(spend(b, s, d->ninit + d->nsparse + d->in.count + d->out.count));
+    GR_TRY(spend(b, s, CALL_WEIGHT + NODE_WEIGHT * (d->ninit + d->nsparse) + d->in.count + d->out.count));
     s->graph = gr_graph_new(b->arena, b->syms, d->name, outer ? outer->graph : NULL);
     if (!s->graph) return gr_nomem(b->err);
     s->graph->opset = version_of(b, s, "");
@@ -819,20 +822,29 @@ static gr_status build_graph(builder *b, scope *outer, const gr_doc_graph *d, sc
     return build_outputs(b, s, d);
 }
 
+static gr_status build_all(builder *b, gr_graph **out)
+{
+    const gr_doc *doc = b->doc;
+    scope s;
+    if (!b->syms) return gr_nomem(b->err);
+    if (!doc->graph) return gr_fail(b->err, GR_EMODEL, "the model has no graph");
+    if (doc->ir_version < 1 || doc->ir_version > NEWEST_IR)
+        return gr_fail(b->err, doc->ir_version < 1 ? GR_EMODEL : GR_EUNSUPPORTED,
+                       "the model has IR version %lld, expected 1 to %d", (long long)doc->ir_version, NEWEST_IR);
+    GR_TRY(read_imports(b, &doc->opsets, "the model", &b->imports));
+    GR_TRY(index_functions(b));
+    GR_TRY(build_graph(b, NULL, doc->graph, &s));
+    if (b->nmissing) return report_missing(b);
+    *out = s.graph;
+    return GR_OK;
+}
+
 gr_status gr_graph_build(const gr_doc *doc, gr_arena *arena, const gr_doc_names *overridden, gr_graph **out,
                          gr_err *err)
 {
-    builder b = {.doc = doc, .arena = arena, .overridden = overridden, .err = err, .syms = gr_syms_new(arena)};
-    scope s;
-    if (!b.syms) return gr_nomem(err);
-    if (!doc->graph) return gr_fail(err, GR_EMODEL, "the model has no graph");
-    if (doc->ir_version < 1 || doc->ir_version > NEWEST_IR)
-        return gr_fail(err, doc->ir_version < 1 ? GR_EMODEL : GR_EUNSUPPORTED,
-                       "the model has IR version %lld, expected 1 to %d", (long long)doc->ir_version, NEWEST_IR);
-    GR_TRY(read_imports(&b, &doc->opsets, "the model", &b.imports));
-    GR_TRY(index_functions(&b));
-    GR_TRY(build_graph(&b, NULL, doc->graph, &s));
-    if (b.nmissing) return report_missing(&b);
-    *out = s.graph;
-    return GR_OK;
+    builder b = {.doc = doc, .arena = arena, .scratch = gr_arena_new(), .overridden = overridden, .err = err,
+                 .syms = gr_syms_new(arena)};
+    gr_status status = b.scratch ? build_all(&b, out) : gr_nomem(err);
+    gr_arena_free(b.scratch);
+    return status;
 }

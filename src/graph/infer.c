@@ -8,7 +8,7 @@
 #include "exec/eval.h"
 
 /* Elements of symbolic contents in one walk. */
-enum { MAX_FOLLOWED = 1 << 21 };
+enum { MAX_FOLLOWED = 1 << 19 };
 
 typedef struct walk {
     gr_facts *f;

@@ -43,7 +43,7 @@ typedef struct poly {
 struct gr_syms {
     gr_arena *arena;
     uint32_t count;
-    uint32_t work;                 /* terms multiplied so far */
+    uint32_t work;                 /* terms multiplied or kept so far */
     uint32_t nexprs, nsymbols;     /* in the tables */
     uint32_t capexprs, capsymbols; /* buckets; powers of 2, or 0 */
     gr_expr **exprs;
@@ -240,6 +240,7 @@ static gr_dim intern(gr_syms *s, poly *p)
             same = e->t[i].c == p->t[i].c && !compare_factors(&e->t[i], &p->t[i]);
         if (same) return (gr_dim){e, 0};
     }
+    s->work += p->n;
     gr_expr *e = GR_NEW(s->arena, gr_expr);
     term *t = GR_NEWS(s->arena, p->n, term);
     if (!e || !t) return (gr_dim){&no_memory, 0};
@@ -255,6 +256,7 @@ gr_dim gr_sym_add(gr_syms *s, gr_dim a, gr_dim b)
     int64_t k;
     if (!a.expr && !b.expr && !__builtin_add_overflow(a.k, b.k, &k)) return GR_DIM(k);
     poly p = to_poly(a), q = to_poly(b);
+    if (s->work > MAX_WORK) return unknown(s);
     accumulate(&p, 1, &q);
     return intern(s, &p);
 }
@@ -264,6 +266,7 @@ gr_dim gr_sym_sub(gr_syms *s, gr_dim a, gr_dim b)
     int64_t k;
     if (!a.expr && !b.expr && !__builtin_sub_overflow(a.k, b.k, &k)) return GR_DIM(k);
     poly p = to_poly(a), q = to_poly(b);
+    if (s->work > MAX_WORK) return unknown(s);
     accumulate(&p, -1, &q);
     return intern(s, &p);
 }

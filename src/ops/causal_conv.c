@@ -42,7 +42,7 @@ static gr_status infer(const gr_infer *c, gr_err *err)
     static const int ranks[] = {3, 3, 1, 3};
     for (uint32_t i = 0; i <= PAST; i++) {
         if (i <= W && !gr_has(c, i)) return gr_fail(err, GR_EMODEL, "input %u is missing", i);
-        GR_TRY(gr_require(c, i, GR_T_FLOATS, err));
+        GR_TRY(gr_require(c, i, GR_T(FLOAT) | GR_T(FLOAT16) | GR_T(BFLOAT16), err));
         GR_TRY(gr_require_same(c, X, i, err));
         if (gr_rank_known(c, i) && c->in[i]->rank != ranks[i])
             return gr_fail(err, GR_EMODEL, "input %u has rank %d, expected %d", i, c->in[i]->rank, ranks[i]);

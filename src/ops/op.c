@@ -11,7 +11,8 @@ const gr_op *gr_op_find(const char *domain, const char *name, int64_t opset, int
     int low = 0;
     for (size_t f = 0; gr_op_families[f]; f++) {
         for (const gr_op *op = gr_op_families[f]; op->name; op++) {
-            if (strcmp(op->name, name) || strcmp(op->domain ? op->domain : "", domain)) continue;
+            if (*op->name != *name || strcmp(op->name, name)) continue;
+            if (strcmp(op->domain ? op->domain : "", domain)) continue;
             if (!low || op->since < low) low = op->since;
             if (op->since <= opset && (!best || op->since > best->since)) best = op;
         }

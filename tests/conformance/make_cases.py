@@ -18,7 +18,16 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 VERSION = "1.23.0"  # the one that manifest.txt is about
-HEAD = f"# onnx {VERSION}\n"
+HEAD = f"# onnx {VERSION}, layout 1\n"  # count the layout up when what is written here changes
+
+# Expected values that are themselves further from the exact result than the tolerances of their case.
+TOLERANCES = {
+    # rounded to float16 after every step of Softmax, which is two units in the last place off in the end
+    "test_attention_4d_causal_fp16_expanded": {"rtol": 2.0**-9},
+    # zeros of an inverse transform with float32 noise of 2e-7 on them
+    "test_dft_inverse": {"atol": 1e-6},
+    "test_dft_inverse_opset19": {"atol": 1e-6},
+}
 
 
 def write(path, data):
@@ -54,7 +63,8 @@ def write_case(folder, case):
     inputs, outputs = case.data_sets[0]
     data = os.path.join(folder, "test_data_set_0")
     os.mkdir(data)
-    text = f"rtol {case.rtol!r}\natol {case.atol!r}\n"
+    limits = {"rtol": case.rtol, "atol": case.atol} | TOLERANCES.get(case.name, {})
+    text = f"rtol {limits['rtol']!r}\natol {limits['atol']!r}\n"
     text += write_values(data, "input", inputs, graph.input)
     text += write_values(data, "output", outputs, graph.output)
     write(os.path.join(folder, "case.txt"), text.encode())
