@@ -16,7 +16,8 @@ static void check_refused(const char *text, gr_status status, const char *part)
     err.text[0] = 0;
     gr_status got = build_text(text, &b, &err);
     if (got != status || !strstr(err.text, part))
-        FAIL("expected %s with '%s', got %s: %s\n%s", gr_status_text(status), part, gr_status_text(got), err.text, text);
+        FAIL("expected %s with '%s', got %s: %s\n%s", gr_status_text(status), part, gr_status_text(got), err.text,
+             text);
     else
         CU_PASS("");
     if (got == GR_OK) built_free(&b);
@@ -32,7 +33,8 @@ static void check_folds(const char *text, const char *name, int64_t count, const
         if (!strcmp(b.graph->output_names[i], name)) t = b.graph->outputs[i]->konst;
     if (!t || t->elements != count) FAIL("'%s' is not a constant of %lld elements\n%s", name, (long long)count, text);
     for (int64_t i = 0; t && t->elements == count && i < count; i++)
-        if (element_of(t, i) != want[i]) FAIL("'%s'[%lld] is %g, expected %g", name, (long long)i, element_of(t, i), want[i]);
+        if (element_of(t, i) != want[i])
+            FAIL("'%s'[%lld] is %g, expected %g", name, (long long)i, element_of(t, i), want[i]);
     CU_PASS("");
     built_free(&b);
 }
@@ -43,10 +45,10 @@ static void check_folds(const char *text, const char *name, int64_t count, const
 
 static void test_functions(void)
 {
-    static const char text[] = HEAD
-        "g (float[N] x) => (float[N] y) { a = d.twice (x)  y = d.twice (a) }\n"
-        "<domain: \"d\", opset_import: [\"\" : 17]> twice (x) => (y) { t = d.same (x)  y = Add (t, t) }\n"
-        "<domain: \"d\", opset_import: [\"\" : 17]> same (x) => (y) { y = Relu (x) }";
+    static const char text[] =
+        HEAD "g (float[N] x) => (float[N] y) { a = d.twice (x)  y = d.twice (a) }\n"
+             "<domain: \"d\", opset_import: [\"\" : 17]> twice (x) => (y) { t = d.same (x)  y = Add (t, t) }\n"
+             "<domain: \"d\", opset_import: [\"\" : 17]> same (x) => (y) { y = Relu (x) }";
     built b = infer_text(text);
     if (!b.graph) return;
     CU_ASSERT_TRUE(count_ops(b.graph, "Add") == 2 && count_ops(b.graph, "Relu") == 2);
@@ -66,15 +68,18 @@ static void test_attribute_references(void)
     static const char function[] = "<domain: \"d\", opset_import: [\"\" : 17]> f <a, b: int = 1> (x) => (y) "
                                    "{ t = Concat <axis = @b> (x, x)  y = Transpose <perm = @a> (t) }";
     char text[1024];
-    snprintf(text, sizeof text, HEAD "g () => (float[2,2] y) <float[2,1] x = {1.0, 2.0}> { y = d.f <a = [1, 0]> (x) }\n%s",
+    snprintf(text, sizeof text,
+             HEAD "g () => (float[2,2] y) <float[2,1] x = {1.0, 2.0}> { y = d.f <a = [1, 0]> (x) }\n%s", function);
+    CHECK_FOLDS(text, "y", 1, 2, 1, 2);
+    snprintf(text, sizeof text,
+             HEAD "g () => (float[4,1] y) <float[2,1] x = {1.0, 2.0}> { y = d.f <a = [0, 1], b = 0> (x) }\n%s",
              function);
     CHECK_FOLDS(text, "y", 1, 2, 1, 2);
-    snprintf(text, sizeof text, HEAD "g () => (float[4,1] y) <float[2,1] x = {1.0, 2.0}> { y = d.f <a = [0, 1], b = 0> (x) }\n%s",
+    snprintf(text, sizeof text, HEAD "g () => (float[2,2] y) <float[2,1] x = {1.0, 2.0}> { y = d.f (x) }\n%s",
              function);
-    CHECK_FOLDS(text, "y", 1, 2, 1, 2);
-    snprintf(text, sizeof text, HEAD "g () => (float[2,2] y) <float[2,1] x = {1.0, 2.0}> { y = d.f (x) }\n%s", function);
     CHECK_FOLDS(text, "y", 1, 2, 1, 2); /* nothing given: the attribute is absent, and Transpose reverses the axes */
-    check_refused(HEAD "g (float[2] x) => (float[2] y) { y = Softmax <axis = @a> (x) }", GR_EMODEL, "refers to a function");
+    check_refused(HEAD "g (float[2] x) => (float[2] y) { y = Softmax <axis = @a> (x) }", GR_EMODEL,
+                  "refers to a function");
     CHECK_FOLDS(HEAD "g () => (float[2] y) <float[2] x = {1.0, 2.0}, bool c = {1}> { y = d.f <n = 7.0> (x, c) }\n"
                      "<domain: \"d\", opset_import: [\"\" : 17]> f <n> (x, c) => (y) { "
                      "k = Constant <value_float = @n> ()  y = Add (x, k) }",
@@ -84,20 +89,26 @@ static void test_attribute_references(void)
 static void test_bad_functions(void)
 {
     check_refused(HEAD "g (float[2] x) => (float[2] y) { y = d.f (x) }\n"
-                       "<domain: \"d\", opset_import: [\"\" : 17]> f (x) => (y) { y = d.f (x) }", GR_EMODEL, "calls itself");
+                       "<domain: \"d\", opset_import: [\"\" : 17]> f (x) => (y) { y = d.f (x) }",
+                  GR_EMODEL, "calls itself");
     check_refused(HEAD "g (float[2] x) => (float[2] y) { y = d.f (x, x) }\n"
-                       "<domain: \"d\", opset_import: [\"\" : 17]> f (x) => (y) { y = Relu (x) }", GR_EMODEL, "2 inputs");
+                       "<domain: \"d\", opset_import: [\"\" : 17]> f (x) => (y) { y = Relu (x) }",
+                  GR_EMODEL, "2 inputs");
     check_refused(HEAD "g (float[2] x) => (float[2] y) { y = d.f (x) }\n"
-                       "<domain: \"d\", opset_import: [\"\" : 17]> f (x) => (y) { z = Relu (x) }", GR_EMODEL, "does not define");
+                       "<domain: \"d\", opset_import: [\"\" : 17]> f (x) => (y) { z = Relu (x) }",
+                  GR_EMODEL, "does not define");
     check_refused(HEAD "g (float[2] x) => (float[2] y) { y = d.f (x) }\n"
                        "<domain: \"d\", opset_import: [\"\" : 17]> f (x) => (y) { y = Relu (x) }\n"
-                       "<domain: \"d\", opset_import: [\"\" : 17]> f (x) => (y) { y = Relu (x) }", GR_EMODEL, "twice");
+                       "<domain: \"d\", opset_import: [\"\" : 17]> f (x) => (y) { y = Relu (x) }",
+                  GR_EMODEL, "twice");
     check_refused(HEAD "g (float[2] x, float[2] z) => (float[2] y) { y = d.f (x) }\n"
-                       "<domain: \"d\", opset_import: [\"\" : 17]> f (x) => (y) { y = Add (x, z) }", GR_EMODEL, "'z'");
+                       "<domain: \"d\", opset_import: [\"\" : 17]> f (x) => (y) { y = Add (x, z) }",
+                  GR_EMODEL, "'z'");
     char text[8192] = HEAD "g (float[2] x) => (float[2] y) { y = d.f0 (x) }\n", part[256];
     for (int i = 0; i < 40; i++) { /* 2^40 nodes when inlined */
-        snprintf(part, sizeof part, "<domain: \"d\", opset_import: [\"\" : 17]> f%d (x) => (y) { t = d.f%d (x) y = d.f%d (t) }\n",
-                 i, i + 1, i + 1);
+        snprintf(part, sizeof part,
+                 "<domain: \"d\", opset_import: [\"\" : 17]> f%d (x) => (y) { t = d.f%d (x) y = d.f%d (t) }\n", i,
+                 i + 1, i + 1);
         strcat(text, part);
     }
     strcat(text, "<domain: \"d\", opset_import: [\"\" : 17]> f40 (x) => (y) { y = Relu (x) }");
@@ -119,7 +130,8 @@ static void test_captures(void)
     if (!b.graph) return;
     const gr_node *n = find_op(b.graph, "If");
     CU_ASSERT_PTR_NOT_NULL_FATAL(n);
-    CU_ASSERT_TRUE(n->nsubgraphs == 2 && n->nin == 1 + n->ncaptured && n->ncaptured == 3); /* x, t and c; k is constant */
+    CU_ASSERT_TRUE(n->nsubgraphs == 2 && n->nin == 1 + n->ncaptured &&
+                   n->ncaptured == 3); /* x, t and c; k is constant */
     for (uint32_t i = 0; i < 2; i++) {
         const gr_graph *s = n->subgraphs[i];
         CU_ASSERT_TRUE(s->parent == b.graph && s->ncaptured == 3 && s->ninputs == 3);
@@ -127,8 +139,10 @@ static void test_captures(void)
     }
     CU_ASSERT_STRING_EQUAL(type_of_value(b.graph, "t"), "float[N]");
     built_free(&b);
-    check_refused(HEAD "g (bool c) => (float[1] y) { y = If (c) <then_branch = a () => (float[1] p) { p = Relu (nothing) }, "
-                       "else_branch = b () => (float[1] q) { q = Relu (nothing) }> }", GR_EMODEL, "'nothing'");
+    check_refused(HEAD
+                  "g (bool c) => (float[1] y) { y = If (c) <then_branch = a () => (float[1] p) { p = Relu (nothing) }, "
+                  "else_branch = b () => (float[1] q) { q = Relu (nothing) }> }",
+                  GR_EMODEL, "'nothing'");
     check_refused(HEAD "g (bool c) => (float[1] y) { y = If (c) }", GR_EMODEL, "lacks its graph");
 }
 
@@ -170,8 +184,8 @@ static void test_names(void)
     check_refused(HEAD "g (float[1] x) => (float[1] y) { y = Relu (x)  y = Neg (x) }", GR_EMODEL, "defined already");
     check_refused(HEAD "g (float[1] x) => (float[1] y) { x = Relu (x)  y = Neg (x) }", GR_EMODEL, "defined already");
     check_refused(HEAD "g (float[1] x, float[1] x) => (float[1] y) { y = Relu (x) }", GR_EMODEL, "defined twice");
-    check_refused(HEAD "g (float[1] x) => (float[1] y) <float w = {1.0}, float w = {1.0}> { y = Add (x, w) }", GR_EMODEL,
-                  "'w' is defined twice");
+    check_refused(HEAD "g (float[1] x) => (float[1] y) <float w = {1.0}, float w = {1.0}> { y = Add (x, w) }",
+                  GR_EMODEL, "'w' is defined twice");
     check_refused(HEAD "g (float[1] x) => (float[1] y) { y = Relu (z) }", GR_EMODEL, "'z'");
     check_refused(HEAD "g (float[1] x) => (float[1] y) { z = Relu (x) }", GR_EMODEL, "'y'");
     check_refused(HEAD "g (float[1] x) => (float[1] y) { y = Add (x) }", GR_EMODEL, "1 inputs");
@@ -183,11 +197,13 @@ static void test_names(void)
 static void test_missing(void)
 {
     check_refused(HEAD "g (float[1] x) => (float[1] y) { a = Quux (x)  b = com.example.Frob (a)  c = Quux (b)\n"
-                       "  [n0] d = Attention (c)  y = Relu (d) }", GR_EUNSUPPORTED, "Quux of opset 17 (2 nodes, first 'a')");
+                       "  [n0] d = Attention (c)  y = Relu (d) }",
+                  GR_EUNSUPPORTED, "Quux of opset 17 (2 nodes, first 'a')");
     CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "com.example.Frob"));
     CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "Attention of opset 17, known from opset 23"));
     check_refused(HEAD "g (bool c, float[1] x) => (float[1] y) { y = If (c) <then_branch = a () => (float[1] p) "
-                       "{ p = Quux (x) }, else_branch = b () => (float[1] q) { q = Corge (x) }> }", GR_EUNSUPPORTED, "Quux");
+                       "{ p = Quux (x) }, else_branch = b () => (float[1] q) { q = Corge (x) }> }",
+                  GR_EUNSUPPORTED, "Quux");
     CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "Corge"));
 }
 
@@ -215,7 +231,8 @@ static void test_opsets(void)
 
 static void test_overridable(void)
 {
-    static const char text[] = HEAD "g (float[2] x, float[2] w) => (float[2] y) <float[2] w = {1.0, 2.0}> { y = Add (x, w) }";
+    static const char text[] =
+        HEAD "g (float[2] x, float[2] w) => (float[2] y) <float[2] w = {1.0, 2.0}> { y = Add (x, w) }";
     const char *name = "w";
     const gr_doc_names fed = {1, &name};
     gr_doc *doc = NULL;
@@ -241,28 +258,39 @@ static void test_constants(void)
     CHECK_FOLDS(HEAD "g () => (int32[2] y) { t = Constant <value = int32[2] {5, 6}> ()  y = Identity (t) }", "y", 5, 6);
     CHECK_FOLDS(HEAD "g () => (bool[2] y) { y = Constant <value = bool[2] {0, 1}> () }", "y", 0, 1);
     CHECK_FOLDS(HEAD "g () => (float[4] y) { y = Constant <sparse_value: sparse_tensor = sparse_tensor(float[4]) "
-                     "(float[2] {1.0, 2.0}, int64[2] {0, 3})> () }", "y", 1, 0, 0, 2);
+                     "(float[2] {1.0, 2.0}, int64[2] {0, 3})> () }",
+                "y", 1, 0, 0, 2);
     check_refused(HEAD "g () => (float y) { y = Constant () }", GR_EMODEL, "no value");
-    check_refused(HEAD "g () => (float y) { y = Constant <value_float = 1.0, value_int = 2> () }", GR_EMODEL, "two values");
+    check_refused(HEAD "g () => (float y) { y = Constant <value_float = 1.0, value_int = 2> () }", GR_EMODEL,
+                  "two values");
     check_refused(HEAD "g () => (float y) { y = Constant <value_string = \"a\"> () }", GR_EUNSUPPORTED, "strings");
 }
 
 static void test_sparse(void)
 {
     CHECK_FOLDS(HEAD "g () => (float[2,3] y) <sparse_tensor(float[2,3]) w = (float[2] {1.0, 2.0}, int64[2] {1, 5})> "
-                     "{ y = Identity (w) }", "y", 0, 1, 0, 0, 0, 2);
-    CHECK_FOLDS(HEAD "g () => (float[2,3] y) <sparse_tensor(float[2,3]) w = (float[2] {1.0, 2.0}, int64[2,2] {0, 1, 1, 2})> "
-                     "{ y = Identity (w) }", "y", 0, 1, 0, 0, 0, 2);
+                     "{ y = Identity (w) }",
+                "y", 0, 1, 0, 0, 0, 2);
+    CHECK_FOLDS(HEAD
+                "g () => (float[2,3] y) <sparse_tensor(float[2,3]) w = (float[2] {1.0, 2.0}, int64[2,2] {0, 1, 1, 2})> "
+                "{ y = Identity (w) }",
+                "y", 0, 1, 0, 0, 0, 2);
     check_refused(HEAD "g () => (float[2,3] y) <sparse_tensor(float[2,3]) w = (float[1] {1.0}, int64[1] {6})> "
-                       "{ y = Identity (w) }", GR_EMODEL, "index 6");
+                       "{ y = Identity (w) }",
+                  GR_EMODEL, "index 6");
     check_refused(HEAD "g () => (float[2,3] y) <sparse_tensor(float[2,3]) w = (float[1] {1.0}, int64[1,2] {0, 3})> "
-                       "{ y = Identity (w) }", GR_EMODEL, "index 3");
+                       "{ y = Identity (w) }",
+                  GR_EMODEL, "index 3");
     check_refused(HEAD "g () => (float[2,3] y) <sparse_tensor(float[2,3]) w = (float[1] {1.0}, int64[1] {-1})> "
-                       "{ y = Identity (w) }", GR_EMODEL, "index -1");
+                       "{ y = Identity (w) }",
+                  GR_EMODEL, "index -1");
     check_refused(HEAD "g () => (float[2,3] y) <sparse_tensor(float[2,3]) w = (float[2] {1.0, 2.0}, int64[1] {0})> "
-                       "{ y = Identity (w) }", GR_EMODEL, "do not fit");
-    check_refused(HEAD "g () => (float[2,3] y) <sparse_tensor(float[1000000,1000000]) w = (float[1] {1.0}, int64[1] {0})> "
-                       "{ y = Identity (w) }", GR_ELIMIT, "too large");
+                       "{ y = Identity (w) }",
+                  GR_EMODEL, "do not fit");
+    check_refused(HEAD
+                  "g () => (float[2,3] y) <sparse_tensor(float[1000000,1000000]) w = (float[1] {1.0}, int64[1] {0})> "
+                  "{ y = Identity (w) }",
+                  GR_ELIMIT, "too large");
 }
 
 static CU_TestInfo tests[] = {

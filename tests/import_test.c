@@ -443,6 +443,11 @@ static void test_attributes(void)
     bytes a = attr_head("axis", 0), m;
     put_int(&a, ATTR_I, INT64_MAX);
     m = model_of_attr(&a);
+    CHECK_REFUSED(m, GR_EMODEL, "attribute 'axis' does not say its type");
+    a = attr_head("axis", 0);
+    put_int(&a, ATTR_I, INT64_MAX);
+    m = model_of_attr(&a);
+    put_int(&m, MODEL_IR, 1);
     gr_doc *doc = load(&m); /* as files of IR version 1 have it */
     CU_ASSERT_PTR_NOT_NULL_FATAL(doc);
     const gr_attr *axis = &doc->graph->nodes.items[0].attrs.items[0];

@@ -15,8 +15,10 @@ static void check_types(const char *text, const char *const *want)
     built b = infer_text(text);
     for (; b.graph && *want; want += 2) {
         const char *got = type_of_value(b.graph, want[0]);
-        if (strcmp(got, want[1])) FAIL("'%s' is inferred as %s, expected %s", want[0], got, want[1]);
-        else CU_PASS("");
+        if (strcmp(got, want[1]))
+            FAIL("'%s' is inferred as %s, expected %s", want[0], got, want[1]);
+        else
+            CU_PASS("");
     }
     built_free(&b);
 }
@@ -34,8 +36,10 @@ static const char *contents(const gr_graph *g, const char *name)
 #define CHECK_CONTENTS(g, name, want)                                                                                  \
     do {                                                                                                               \
         const char *got_ = contents(g, name);                                                                          \
-        if (strcmp(got_, want)) FAIL("'%s' holds %s, expected %s", name, got_, want);                                  \
-        else CU_PASS("");                                                                                              \
+        if (strcmp(got_, want))                                                                                        \
+            FAIL("'%s' holds %s, expected %s", name, got_, want);                                                      \
+        else                                                                                                           \
+            CU_PASS("");                                                                                               \
     } while (0)
 
 /* Heads split and merged the way TorchScript does it: each dimension taken out of Shape and put together again. */
@@ -43,15 +47,16 @@ static void test_split_heads(void)
 {
     built b = infer_text(
         HEAD "g (float[batch, sequence, 32] x) => (float[A, B, C] y) "
-        "<int64 zero = {0}, int64 one = {1}, int64[1] axes = {0}, int64[1] heads = {4}, int64[1] size = {8}, "
-        "int64[1] all = {32}> {\n"
-        "  s = Shape (x)  b0 = Gather <axis = 0> (s, zero)  b1 = Unsqueeze (b0, axes)\n"
-        "  t = Shape (x)  n0 = Gather <axis = 0> (t, one)  n1 = Unsqueeze (n0, axes)\n"
-        "  to = Concat <axis = 0> (b1, n1, heads, size)  split = Reshape (x, to)\n"
-        "  turned = Transpose <perm = [0, 2, 1, 3]> (split)  keys = Transpose <perm = [0, 2, 3, 1]> (split)\n"
-        "  scores = MatMul (turned, keys)  p = Softmax <axis = -1> (scores)  c = MatMul (p, turned)\n"
-        "  back = Transpose <perm = [0, 2, 1, 3]> (c)  whole = Concat <axis = 0> (b1, n1, all)  y = Reshape (back, whole)\n"
-        "}");
+             "<int64 zero = {0}, int64 one = {1}, int64[1] axes = {0}, int64[1] heads = {4}, int64[1] size = {8}, "
+             "int64[1] all = {32}> {\n"
+             "  s = Shape (x)  b0 = Gather <axis = 0> (s, zero)  b1 = Unsqueeze (b0, axes)\n"
+             "  t = Shape (x)  n0 = Gather <axis = 0> (t, one)  n1 = Unsqueeze (n0, axes)\n"
+             "  to = Concat <axis = 0> (b1, n1, heads, size)  split = Reshape (x, to)\n"
+             "  turned = Transpose <perm = [0, 2, 1, 3]> (split)  keys = Transpose <perm = [0, 2, 3, 1]> (split)\n"
+             "  scores = MatMul (turned, keys)  p = Softmax <axis = -1> (scores)  c = MatMul (p, turned)\n"
+             "  back = Transpose <perm = [0, 2, 1, 3]> (c)  whole = Concat <axis = 0> (b1, n1, all)  y = Reshape "
+             "(back, whole)\n"
+             "}");
     if (!b.graph) return;
     CHECK_CONTENTS(b.graph, "b0", "batch");
     CHECK_CONTENTS(b.graph, "to", "batch, sequence, 4, 8");
@@ -64,9 +69,9 @@ static void test_split_heads(void)
 static void test_reshape_forms(void)
 {
     CHECK_TYPES(HEAD "g (float[batch, sequence, 32] x) => (float[A, B, C] y) "
-                "<int64[4] a = {0, 0, -1, 8}, int64[2] rows = {-1, 32}, int64[1] flat = {-1}> {\n"
-                "  u = Reshape (x, a)  v = Reshape (x, rows)  w = Reshape (x, flat)\n"
-                "  s = Shape (x)  y = Reshape (v, s)  h = Flatten <axis = 2> (x)\n}",
+                     "<int64[4] a = {0, 0, -1, 8}, int64[2] rows = {-1, 32}, int64[1] flat = {-1}> {\n"
+                     "  u = Reshape (x, a)  v = Reshape (x, rows)  w = Reshape (x, flat)\n"
+                     "  s = Shape (x)  y = Reshape (v, s)  h = Flatten <axis = 2> (x)\n}",
                 "u", "float[batch, sequence, 4, 8]", "v", "float[batch*sequence, 32]", "w", "float[32*batch*sequence]",
                 "y", "float[batch, sequence, 32]", "h", "float[batch*sequence, 32]");
     /* What a run-time list makes of it is known by its length only. */
@@ -82,7 +87,8 @@ static void test_reshape_forms(void)
 static void test_expand_guard(void)
 {
     built b = infer_text(
-        HEAD "g (int64[batch, sequence] mask) => (int64[A, B, C, D] y) "
+        HEAD
+        "g (int64[batch, sequence] mask) => (int64[A, B, C, D] y) "
         "<int64 zero = {0}, int64 one = {1}, int64[1] first = {0}, int64[1] ones = {1}, int64 minus = {-1}, "
         "int64[2] at = {1, 2}> {\n"
         "  s = Shape (mask)  b0 = Gather (s, zero)  n0 = Gather (s, one)  b1 = Unsqueeze (b0, first)\n"
@@ -102,26 +108,31 @@ static void test_expand_guard(void)
 static void test_positions(void)
 {
     CHECK_TYPES(HEAD "g (int64[batch, sequence] ids, float[batch, 4, past, 8] key) => (int64[N] y) "
-                "<int64 zero = {0}, int64 one = {1}, int64 two = {2}> {\n"
-                "  s = Shape (ids)  n = Gather (s, one)  y = Range (zero, n, one)\n"
-                "  k = Shape (key)  p = Gather (k, two)  end = Add (p, n)  z = Range (p, end, one)  w = Range (zero, end, one)\n}",
-                "y", "int64[sequence]", "z", "int64[sequence]", "w", "int64[sequence + past]"); /* in the order they are met */
+                     "<int64 zero = {0}, int64 one = {1}, int64 two = {2}> {\n"
+                     "  s = Shape (ids)  n = Gather (s, one)  y = Range (zero, n, one)\n"
+                     "  k = Shape (key)  p = Gather (k, two)  end = Add (p, n)  z = Range (p, end, one)  w = Range "
+                     "(zero, end, one)\n}",
+                "y", "int64[sequence]", "z", "int64[sequence]", "w",
+                "int64[sequence + past]"); /* in the order they are met */
     /* BERT's table of positions, cut to the sequence, looked up and added to what has the sequence's length. */
-    CHECK_TYPES(HEAD "g (int64[batch, sequence] ids, float[100, 32] words, float[512, 32] table, int64[1,512] positions) => (float[A, B, C] y) "
-                "<int64[1] from = {0}, int64[1] axes = {1}, int64 one = {1}> {\n"
-                "  s = Shape (ids)  n = Gather (s, one)  to = Unsqueeze (n, from)  p = Slice (positions, from, to, axes)\n"
-                "  e = Gather (words, ids)  q = Gather (table, p)  y = Add (e, q)\n}",
-                "y", "float[batch, sequence, 32]");
+    CHECK_TYPES(
+        HEAD "g (int64[batch, sequence] ids, float[100, 32] words, float[512, 32] table, int64[1,512] positions) => "
+             "(float[A, B, C] y) "
+             "<int64[1] from = {0}, int64[1] axes = {1}, int64 one = {1}> {\n"
+             "  s = Shape (ids)  n = Gather (s, one)  to = Unsqueeze (n, from)  p = Slice (positions, from, to, axes)\n"
+             "  e = Gather (words, ids)  q = Gather (table, p)  y = Add (e, q)\n}",
+        "y", "float[batch, sequence, 32]");
 }
 
 /* sqrt(sqrt(size)) on both sides of the product, from the shape of the query. */
 static void test_sdpa_scale(void)
 {
-    built b = infer_text(
-        HEAD "g (float[batch, 4, sequence, 16] q, float[batch, 4, 16, sequence] k) => (float[A, B, C, D] y) "
-        "<int64[1] last = {-1}, int64[1] end = {9223372036854775807}, float one = {1.0}> {\n"
-        "  s = Shape (q)  n = Slice (s, last, end)  f = Cast <to = 1> (n)  r = Sqrt (f)  c = Div (one, r)  w = Cast <to = 1> (c)\n"
-        "  root = Sqrt (w)  a = Mul (q, root)  b = Mul (k, root)  y = MatMul (a, b)\n}");
+    built b =
+        infer_text(HEAD "g (float[batch, 4, sequence, 16] q, float[batch, 4, 16, sequence] k) => (float[A, B, C, D] y) "
+                        "<int64[1] last = {-1}, int64[1] end = {9223372036854775807}, float one = {1.0}> {\n"
+                        "  s = Shape (q)  n = Slice (s, last, end)  f = Cast <to = 1> (n)  r = Sqrt (f)  c = Div (one, "
+                        "r)  w = Cast <to = 1> (c)\n"
+                        "  root = Sqrt (w)  a = Mul (q, root)  b = Mul (k, root)  y = MatMul (a, b)\n}");
     if (!b.graph) return;
     const gr_value *root = gr_graph_find(b.graph, "root");
     CU_ASSERT_PTR_NOT_NULL_FATAL(root->konst);
@@ -133,26 +144,30 @@ static void test_sdpa_scale(void)
 static void test_cache(void)
 {
     CHECK_TYPES(HEAD "g (float[batch, 4, past, 8] old, float[batch, 4, sequence, 8] new, bool[1, 1, 64, 64] triangle) "
-                "=> (float[A, B, C, D] y) <int64 two = {2}, int64[1] first = {0}, int64[1] axis2 = {2}, int64[1] axis3 = {3}> {\n"
-                "  y = Concat <axis = 2> (old, new)  s = Shape (y)  total = Gather (s, two)\n"
-                "  t = Shape (new)  n = Gather (t, two)  from = Sub (total, n)  from1 = Unsqueeze (from, first)\n"
-                "  total1 = Unsqueeze (total, first)  rows = Slice (triangle, from1, total1, axis2)\n"
-                "  mask = Slice (rows, first, total1, axis3)\n}",
+                     "=> (float[A, B, C, D] y) <int64 two = {2}, int64[1] first = {0}, int64[1] axis2 = {2}, int64[1] "
+                     "axis3 = {3}> {\n"
+                     "  y = Concat <axis = 2> (old, new)  s = Shape (y)  total = Gather (s, two)\n"
+                     "  t = Shape (new)  n = Gather (t, two)  from = Sub (total, n)  from1 = Unsqueeze (from, first)\n"
+                     "  total1 = Unsqueeze (total, first)  rows = Slice (triangle, from1, total1, axis2)\n"
+                     "  mask = Slice (rows, first, total1, axis3)\n}",
                 "y", "float[batch, 4, past + sequence, 8]", "total", "int64[]");
-    built b = infer_text(HEAD "g (float[batch, 4, past, 8] old, float[batch, 4, sequence, 8] new) => (int64 from) "
-                              "<int64 two = {2}> { y = Concat <axis = 2> (old, new)  s = Shape (y)  t = Gather (s, two)\n"
-                              "  u = Shape (new)  n = Gather (u, two)  from = Sub (t, n) }");
+    built b =
+        infer_text(HEAD "g (float[batch, 4, past, 8] old, float[batch, 4, sequence, 8] new) => (int64 from) "
+                        "<int64 two = {2}> { y = Concat <axis = 2> (old, new)  s = Shape (y)  t = Gather (s, two)\n"
+                        "  u = Shape (new)  n = Gather (u, two)  from = Sub (t, n) }");
     if (b.graph) CHECK_CONTENTS(b.graph, "from", "past");
     built_free(&b);
 }
 
 static void test_broadcasting(void)
 {
-    CHECK_TYPES(HEAD "g (float[batch, 4, sequence, sequence] scores, float[batch, 1, 1, sequence] mask, float[1, 1] one, "
-                "float[M] m, float[N] n) => (float[A, B, C, D] y) { y = Add (scores, mask)  z = Mul (one, m)  w = Add (m, m)\n"
-                "  c = Equal (m, one)  v = Where (c, one, m)  u = Concat <axis = 0> (m, n) }",
-                "y", "float[batch, 4, sequence, sequence]", "z", "float[1, M]", "w", "float[M]", "v", "float[1, M]",
-                "u", "float[M + N]");
+    CHECK_TYPES(
+        HEAD
+        "g (float[batch, 4, sequence, sequence] scores, float[batch, 1, 1, sequence] mask, float[1, 1] one, "
+        "float[M] m, float[N] n) => (float[A, B, C, D] y) { y = Add (scores, mask)  z = Mul (one, m)  w = Add (m, m)\n"
+        "  c = Equal (m, one)  v = Where (c, one, m)  u = Concat <axis = 0> (m, n) }",
+        "y", "float[batch, 4, sequence, sequence]", "z", "float[1, M]", "w", "float[M]", "v", "float[1, M]", "u",
+        "float[M + N]");
 }
 
 static void test_unknown(void)
@@ -160,7 +175,8 @@ static void test_unknown(void)
     built b = infer_text(HEAD "g (float[N] x, float any) => (int64[A, B] y) { y = NonZero (x)  z = Transpose (y)  "
                               "n = Size (z)  s = Shape (y) }");
     if (!b.graph) return;
-    CU_ASSERT_TRUE(gr_graph_find(b.graph, "y")->type.rank == 2 && gr_dim_is(gr_graph_find(b.graph, "y")->type.dims[0], 1));
+    CU_ASSERT_TRUE(gr_graph_find(b.graph, "y")->type.rank == 2 &&
+                   gr_dim_is(gr_graph_find(b.graph, "y")->type.dims[0], 1));
     CU_ASSERT_FALSE(gr_dim_known(gr_graph_find(b.graph, "y")->type.dims[1]));
     CU_ASSERT_TRUE(gr_dim_same(gr_graph_find(b.graph, "y")->type.dims[1], gr_graph_find(b.graph, "z")->type.dims[0]));
     built_free(&b);
@@ -187,16 +203,18 @@ static void test_refusals(void)
     check_refused(HEAD "g (float[2,3] x) => (float[2,3] y) { y = Softmax <axis = 2> (x) }", "Softmax");
     check_refused(HEAD "g (float[2,3] x, float[2] z) => (float[2,3] y) { y = Concat <axis = 0> (x, z) }", "Concat");
     check_refused(HEAD "g (float[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1] x) => (float[1] y) <int64[1] axes = {0}> "
-                       "{ y = Unsqueeze (x, axes) }", "rank 17");
+                       "{ y = Unsqueeze (x, axes) }",
+                  "rank 17");
     check_refused(HEAD "g () => (int64[1] y) <int64[1] x = {1}, int64[1] zero = {0}> { y = Div (x, zero) }", "zero");
 }
 
 /* What depends on constants only is folded up to a size; shape arithmetic always. */
 static void test_limits(void)
 {
-    static const char text[] = HEAD "g (float[batch, 8] x) => (float[64,64] y, int64 b) <int64[2] to = {64, 64}, "
-                                    "float one = {1.0}, int64 zero = {0}> "
-                                    "{ y = Expand (one, to)  s = Shape (x)  b = Gather (s, zero)  e = Add (zero, zero) }";
+    static const char text[] =
+        HEAD "g (float[batch, 8] x) => (float[64,64] y, int64 b) <int64[2] to = {64, 64}, "
+             "float one = {1.0}, int64 zero = {0}> "
+             "{ y = Expand (one, to)  s = Shape (x)  b = Gather (s, zero)  e = Add (zero, zero) }";
     const size_t limits[] = {0, 1024, 64 * 64 * 4};
     for (int i = 0; i < 3; i++) {
         built b;

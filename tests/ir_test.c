@@ -67,7 +67,8 @@ static void test_constants(void)
     static const float data[6] = {1, 2, 3, 4, 5, 6};
     gr_value *w = gr_graph_const(g, "w", GR_FLOAT, 2, dims, data);
     gr_value *off = gr_graph_const(g, "off", GR_FLOAT, 1, dims, (const char *)data + 1);
-    gr_value *s = gr_graph_scalar(g, "s", 2.5f), *l = gr_graph_ints(g, "l", 3, three), *e = gr_graph_ints(g, "e", 0, NULL);
+    gr_value *s = gr_graph_scalar(g, "s", 2.5f), *l = gr_graph_ints(g, "l", 3, three),
+             *e = gr_graph_ints(g, "e", 0, NULL);
     CU_ASSERT_PTR_EQUAL(w->konst->data, data);
     CU_ASSERT_TRUE(w->konst->aligned && w->konst->is_const && w->konst->size == 24 && w->konst->elements == 6);
     CU_ASSERT_FALSE(off->konst->aligned);
@@ -121,7 +122,8 @@ static void test_replace(void)
     outputs(b, c);
     gr_replace_uses(b, a); /* output "out" reads a now and is still called "out" */
     CHECK_GRAPH();
-    CU_ASSERT_TRUE(g->outputs[0] == a && a->is_output && a->output_index == 0 && !b->is_output && b->output_index == -1);
+    CU_ASSERT_TRUE(g->outputs[0] == a && a->is_output && a->output_index == 0 && !b->is_output &&
+                   b->output_index == -1);
     CU_ASSERT_TRUE(a->nuses == 3 && b->nuses == 0);
     CU_ASSERT_STRING_EQUAL(g->output_names[0], "out");
     gr_erase(b->def);
@@ -183,8 +185,10 @@ static void test_random(void)
         gr_value *v = values[to];
         if (!v->def) continue;
         while (!gr_value_lives(values[from])) from--;
-        if (next_random(&seed) % 3) gr_set_input(v->def, next_random(&seed) % 2, values[from]);
-        else gr_replace_uses(v, values[from]);
+        if (next_random(&seed) % 3)
+            gr_set_input(v->def, next_random(&seed) % 2, values[from]);
+        else
+            gr_replace_uses(v, values[from]);
         if (!v->nuses && !v->is_output) gr_erase(v->def);
         gr_status status = gr_graph_check(g, &err);
         if (status != GR_OK) FAIL("round %d: %s", round, err.text);

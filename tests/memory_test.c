@@ -143,11 +143,8 @@ static void test_limits(void)
 }
 
 static CU_TestInfo tests[] = {
-    {"random lifetimes", test_random},
-    {"random lifetimes of very many", test_random_long},
-    {"encoders", test_encoders},
-    {"chain", test_chain},
-    {"limits", test_limits},
-    CU_TEST_INFO_NULL,
+    {"random lifetimes", test_random}, {"random lifetimes of very many", test_random_long},
+    {"encoders", test_encoders},       {"chain", test_chain},
+    {"limits", test_limits},           CU_TEST_INFO_NULL,
 };
 CU_SuiteInfo suite_memory = {"memory", NULL, NULL, NULL, NULL, tests};

@@ -36,8 +36,12 @@ gr_tensor *tensor_of(const gr_doc_tensor *t, alignment how)
     if (!out || !data) abort();
     if (how == SHIFTED) data++;
     if (t->size) memcpy(data, t->data, t->size);
-    *out = (gr_tensor){.kind = GR_KIND_TENSOR, .dtype = t->dtype, .rank = t->rank, .elements = t->elements,
-                       .size = t->size, .data = data};
+    *out = (gr_tensor){.kind = GR_KIND_TENSOR,
+                       .dtype = t->dtype,
+                       .rank = t->rank,
+                       .elements = t->elements,
+                       .size = t->size,
+                       .data = data};
     if (t->rank) memcpy(out->dims, t->dims, (size_t)t->rank * sizeof *t->dims);
     out->aligned = how == ALIGNED || gr_dtype_bits(t->dtype) <= 8;
     return out;
@@ -66,8 +70,10 @@ static bool take_values(op_case *c)
     if (c->nrest) memcpy(c->rest, g->init, c->nrest * sizeof *c->rest);
     for (size_t i = 0; i < c->nout; i++) {
         const gr_doc_tensor *t = take(c, g->out.items[i].name);
-        if (t) c->want[i] = tensor_of(t, ALIGNED);
-        else if (!c->bad) good = false;
+        if (t)
+            c->want[i] = tensor_of(t, ALIGNED);
+        else if (!c->bad)
+            good = false;
     }
     for (size_t i = 0; i < c->nin; i++) good &= (c->in[i] = take(c, g->in.items[i].name)) != NULL;
     return good;
@@ -101,7 +107,8 @@ static void find_error(op_case *c)
 {
     static const char mark[] = "# error: ";
     const char *at = strstr(c->text, mark);
-    if (at) snprintf(c->error, sizeof c->error, "%.*s", (int)strcspn(at + sizeof mark - 1, "\r\n"), at + sizeof mark - 1);
+    if (at)
+        snprintf(c->error, sizeof c->error, "%.*s", (int)strcspn(at + sizeof mark - 1, "\r\n"), at + sizeof mark - 1);
 }
 
 static void free_case(op_case *c)
@@ -132,8 +139,10 @@ static bool one_case(op_case *c, void (*run)(op_case *c))
         return false;
     }
     c->bad = !strncmp(c->doc->graph->name, "bad_", 4);
-    if (take_values(c)) run(c);
-    else case_fails(c, "an input or output has no initializer");
+    if (take_values(c))
+        run(c);
+    else
+        case_fails(c, "an input or output has no initializer");
     free_case(c);
     return true;
 }

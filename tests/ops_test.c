@@ -113,9 +113,12 @@ static void compare_outputs(const op_case *c, const gr_graph *g, const gr_node *
 
 static void check_refusal(const op_case *c, gr_status status, const gr_err *err, const char *how)
 {
-    if (status == GR_OK) case_fails(c, "%s: it was not refused", how);
-    else if (!strstr(err->text, c->error)) case_fails(c, "%s: the sentence lacks '%s': %s", how, c->error, err->text);
-    else CU_PASS("");
+    if (status == GR_OK)
+        case_fails(c, "%s: it was not refused", how);
+    else if (!strstr(err->text, c->error))
+        case_fails(c, "%s: the sentence lacks '%s': %s", how, c->error, err->text);
+    else
+        CU_PASS("");
 }
 
 static void run_kernel(const op_case *c, const gr_graph *g, const gr_node *n, const gr_kernel *k, variant v)
@@ -125,14 +128,18 @@ static void run_kernel(const op_case *c, const gr_graph *g, const gr_node *n, co
     gr_tensor *in[MAX_VALUES], *out[MAX_VALUES] = {0};
     gr_exec exec = {.threads = v == FED ? 1 : 2, .packs = gr_packs_new(NULL)};
     inputs_of(g, n, &f, in);
-    gr_status status = gr_eval(&exec, n->op, n->params, n, k->name, n->nin, (const gr_tensor *const *)in, n->nout, NULL,
-                               out, &err);
+    gr_status status =
+        gr_eval(&exec, n->op, n->params, n, k->name, n->nin, (const gr_tensor *const *)in, n->nout, NULL, out, &err);
     bool last = !k[1].name, declined = status == GR_EUNSUPPORTED && strstr(err.text, "no kernel for it");
     count(n->op->name, k->name, !declined);
-    if (declined && last) case_fails(c, "the last kernel, '%s', declines: %s", k->name, err.text);
-    else if (c->bad && !declined) check_refusal(c, status, &err, k->name);
-    else if (status != GR_OK && !declined) case_fails(c, "%s, %s: %s", k->name, variant_names[v], err.text);
-    else if (!declined) compare_outputs(c, g, n, out, k->name, variant_names[v]);
+    if (declined && last)
+        case_fails(c, "the last kernel, '%s', declines: %s", k->name, err.text);
+    else if (c->bad && !declined)
+        check_refusal(c, status, &err, k->name);
+    else if (status != GR_OK && !declined)
+        case_fails(c, "%s, %s: %s", k->name, variant_names[v], err.text);
+    else if (!declined)
+        compare_outputs(c, g, n, out, k->name, variant_names[v]);
     for (uint32_t i = 0; i < n->nout; i++) gr_tensor_free(out[i]);
     gr_packs_free(exec.packs);
     free_feed(&f);
@@ -153,14 +160,25 @@ static void run_in_place(const op_case *c, const gr_graph *g, const gr_node *n, 
     if (want && in[taken] && !in[taken]->is_const && in[taken]->dtype == want->dtype && in[taken]->size == want->size) {
         result = *want;
         result.data = in[taken]->data;
-        gr_step s = {.op = n->op, .params = n->params, .node = n, .nin = n->nin, .nout = n->nout, .in = in, .out = out,
-                     .kernel = k, .arena = gr_arena_new(), .threads = 2, .exec = &exec};
+        gr_step s = {.op = n->op,
+                     .params = n->params,
+                     .node = n,
+                     .nin = n->nin,
+                     .nout = n->nout,
+                     .in = in,
+                     .out = out,
+                     .kernel = k,
+                     .arena = gr_arena_new(),
+                     .threads = 2,
+                     .exec = &exec};
         if (!s.arena) abort();
         if (!k->prepare || k->prepare(&s, &why)) {
             if (s.scratch_size && !(s.scratch = gr_malloc_aligned(s.scratch_size))) abort();
             gr_status status = k->run(&s, &err);
-            if (status != GR_OK) case_fails(c, "%s, in place: %s", k->name, err.text);
-            else compare(c, o, &result, k->name, "in place");
+            if (status != GR_OK)
+                case_fails(c, "%s, in place: %s", k->name, err.text);
+            else
+                compare(c, o, &result, k->name, "in place");
             if (k->release) k->release(&s);
             gr_free_aligned(s.scratch, s.scratch_size);
         }
@@ -189,8 +207,10 @@ static void run_graph(const op_case *c, const gr_graph *g)
     gr_exec exec = {.threads = 2};
     if (!out) abort();
     gr_status status = gr_eval_graph(&exec, g, (const gr_tensor *const *)f.in, out, &err);
-    if (c->bad) check_refusal(c, status, &err, "graph");
-    else if (status != GR_OK) case_fails(c, "graph: %s", err.text);
+    if (c->bad)
+        check_refusal(c, status, &err, "graph");
+    else if (status != GR_OK)
+        case_fails(c, "graph: %s", err.text);
     for (size_t i = 0; i < c->nout && !c->bad && status == GR_OK; i++) compare(c, i, out[i], "graph", "fed");
     for (size_t i = 0; i < c->nout; i++) gr_tensor_free(out[i]);
     if (!status) CU_ASSERT_TRUE(exec.live_bytes < (size_t)1 << 40);
@@ -242,7 +262,8 @@ static void check_type(const op_case *c, const gr_value *v, const gr_tensor *wan
     }
 }
 
-static void check_contents(const op_case *c, const gr_value *v, const gr_tensor *want, const symbols *s, const char *how)
+static void check_contents(const op_case *c, const gr_value *v, const gr_tensor *want, const symbols *s,
+                           const char *how)
 {
     char why[256];
     int64_t n;
@@ -296,12 +317,15 @@ static void run_case(op_case *c)
     infer(c, KEEP_LISTS, "symbolic shapes and known lists");
     infer(c, KEEP_ALL, "constants");
     if (status != GR_OK) {
-        if (c->bad) check_refusal(c, status, &err, "build");
-        else case_fails(c, "%s", err.text);
+        if (c->bad)
+            check_refusal(c, status, &err, "build");
+        else
+            case_fails(c, "%s", err.text);
         return;
     }
     const gr_node *n = b.graph->first;
     if (n && !n->next) run_node(c, b.graph, n);
+    for (; n && b.graph->first->next; n = n->next) count(n->op->name, "(in a graph)", true);
     run_graph(c, b.graph);
     built_free(&b);
 }

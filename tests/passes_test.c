@@ -88,9 +88,9 @@ static void compare_values(const gr_graph *plain, const gr_graph *rewritten, con
 static void check_idle(gr_graph *g, const char *what)
 {
     gr_status (*const all[])(gr_graph *, int *, gr_err *) = {
-        gr_pass_dead,       gr_pass_inline_if, gr_pass_parts, gr_pass_noop,   gr_pass_common,    gr_pass_reshape,
-        gr_pass_expand,     gr_pass_layer_norm, gr_pass_gelu, gr_pass_linear, gr_pass_attention, gr_pass_add_layer_norm,
-        gr_pass_linear_residual};
+        gr_pass_dead,      gr_pass_inline_if,      gr_pass_parts,          gr_pass_noop, gr_pass_common,
+        gr_pass_reshape,   gr_pass_expand,         gr_pass_layer_norm,     gr_pass_gelu, gr_pass_linear,
+        gr_pass_attention, gr_pass_add_layer_norm, gr_pass_linear_residual};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         int hits = 0;
         CHECK_OK(all[i](g, &hits, &err));
@@ -132,6 +132,7 @@ static void run_rule(const rule *r)
 
 /* ---- formulas ---- */
 
+/* clang-format off */
 static const rule gelu_erf = {"gelu-erf", "Gelu", 1,
     HEAD "g (float[N,4] x, float[N,4] w) => (float[N,4] y) <float r = {1.4142135}, float one = {1.0}, float half = {0.5}> "
     "{ d = Div (x, r)  e = Erf (d)  p = Add (e, one)  m = Mul (x, p)  y = Mul (m, half) }",
@@ -359,6 +360,7 @@ static const simple simples[] = {
     {"Expand that gives the shape", "Expand", 1,
      "g (float[batch,1,4] m, float[4] s) => (float[batch,2,4] y) <int64[3] z = {1, 2, 1}> { e = Expand (m, z)  y = Add (e, s) }"},
     {0}};
+/* clang-format on */
 
 static void test_simple(void)
 {

@@ -17,8 +17,8 @@ static const gr_model_options raw = {.struct_size = sizeof raw, .no_passes = tru
 static const int64_t pair[] = {2}, two_by_three[] = {2, 3};
 
 enum { BATCH = 2, LENGTH = 5, TOKENS = BATCH * LENGTH };
-static int64_t ids[TOKENS] = {101, 2023, 2003, 1037, 102, 101, 2592, 102, 0, 0}, mask[TOKENS] = {1, 1, 1, 1, 1, 1, 1, 1},
-               types[TOKENS] = {0, 0, 0, 1, 1};
+static int64_t ids[TOKENS] = {101, 2023, 2003, 1037, 102, 101, 2592, 102, 0, 0},
+               mask[TOKENS] = {1, 1, 1, 1, 1, 1, 1, 1}, types[TOKENS] = {0, 0, 0, 1, 1};
 static const int64_t bert_dims[] = {BATCH, LENGTH};
 
 static void bert_inputs(gr_named_tensor *in)
@@ -66,7 +66,8 @@ static void test_views(void)
     gr_named_tensor in = FLOATS("x", 2, two_by_three, x), out[] = {WANTED("y"), WANTED("v"), WANTED("a")};
     gr_work_info work;
     if (!open_text(HEAD "g (float[2,3] x) => (float[3,2] y, float[6] v) <int64[2] to = {3, 2}, int64[1] all = {-1}> "
-                        "{ a = Relu (x)  b = Reshape (a, to)  y = Neg (b)  v = Reshape (a, all) }", &raw, NULL, &r))
+                        "{ a = Relu (x)  b = Reshape (a, to)  y = Neg (b)  v = Reshape (a, all) }",
+                   &raw, NULL, &r))
         return;
     CHECK_OK(gr_session_run(r.session, &in, 1, out, 3, &err));
     gr_session_work(r.session, &work);
@@ -92,7 +93,8 @@ static void test_outputs_are_owned(void)
         if (!x) abort();
         for (int i = 0; i < 6; i++) x[i] = (float)i;
         if (open_text(HEAD "g (float[2,3] x) => (float[6] y, float[2,3] z) <int64[1] all = {-1}> "
-                           "{ y = Reshape (x, all)  z = Identity (x) }", passes ? NULL : &raw, NULL, &r)) {
+                           "{ y = Reshape (x, all)  z = Identity (x) }",
+                      passes ? NULL : &raw, NULL, &r)) {
             for (int i = 0; i < 2; i++) CHECK_OK(gr_session_run(r.session, &in, 1, out, 4, &err));
             memset(x, 0xFF, 6 * sizeof *x);
             for (int i = 0; i < 4; i++) check_floats(&out[i].tensor, 6, want);
@@ -110,7 +112,8 @@ static void test_callers_buffers(void)
     const float neg[] = {-1, 2}, sum[] = {0, 0};
     char odd[2 * sizeof(float) + 1];
     gr_named_tensor in = FLOATS("x", 1, pair, x), out[] = {WANTED("y"), WANTED("z"), WANTED("y")};
-    if (!open_text(HEAD "g (float[2] x) => (float[2] y, float[2] z) { y = Neg (x)  z = Add (y, x) }", NULL, NULL, &r)) return;
+    if (!open_text(HEAD "g (float[2] x) => (float[2] y, float[2] z) { y = Neg (x)  z = Add (y, x) }", NULL, NULL, &r))
+        return;
     out[0].tensor = (gr_tensor_view){.data = y, .size = sizeof y};
     out[1].tensor = (gr_tensor_view){.data = z, .size = sizeof z};
     CHECK_OK(gr_session_run(r.session, &in, 1, out, 3, &err));
@@ -130,7 +133,8 @@ static void test_callers_buffers(void)
     check_floats(&out[0].tensor, 2, neg);
     CU_ASSERT_TRUE(out[0].tensor.data != y && y[0] == 0);
     out[0].tensor = (gr_tensor_view){.data = y, .size = 7};
-    CHECK_FAILS(gr_session_run(r.session, &in, 1, out, 1, &err), GR_EINVAL, "output 'y' needs 8 bytes, its buffer has 7");
+    CHECK_FAILS(gr_session_run(r.session, &in, 1, out, 1, &err), GR_EINVAL,
+                "output 'y' needs 8 bytes, its buffer has 7");
     close_running(&r);
 }
 
@@ -208,11 +212,13 @@ static void test_fetch_in_one_plan(void)
     const gr_session_options one = {.struct_size = sizeof one, .max_plans = 1};
     gr_named_tensor in = FLOATS("x", 1, dims, x), out[] = {WANTED("y"), WANTED("t"), WANTED("s")};
     if (!open_text(HEAD "g (float[N] x) => (int64[A, B] y, float[N] z, int64[1] s) "
-                        "{ y = NonZero (x)  t = Identity (x)  z = Neg (t)  s = Shape (x) }", NULL, &one, &r))
+                        "{ y = NonZero (x)  t = Identity (x)  z = Neg (t)  s = Shape (x) }",
+                   NULL, &one, &r))
         return;
     for (int i = 0; i < 3; i++) {
         CHECK_OK(gr_session_run(r.session, &in, 1, out, 3, &err));
-        CU_ASSERT_TRUE(out[0].tensor.rank == 2 && out[0].tensor.dims[1] == 2 && ((int64_t *)out[0].tensor.data)[1] == 2);
+        CU_ASSERT_TRUE(out[0].tensor.rank == 2 && out[0].tensor.dims[1] == 2 &&
+                       ((int64_t *)out[0].tensor.data)[1] == 2);
         check_floats(&out[1].tensor, 3, want);
         CU_ASSERT_EQUAL(*(int64_t *)out[2].tensor.data, 3);
     }
@@ -229,7 +235,8 @@ static void test_dynamic(void)
     const float want[] = {2, 4}, one[] = {2};
     gr_named_tensor in = FLOATS("x", 1, dims, x), out = WANTED("y");
     if (!open_text(HEAD "g (float[N] x) => (float[M] y) <int64[1] at = {1}> "
-                        "{ n = NonZero (x)  t = Transpose (n)  s = Squeeze (t, at)  y = Gather (x, s) }", NULL, NULL, &r))
+                        "{ n = NonZero (x)  t = Transpose (n)  s = Squeeze (t, at)  y = Gather (x, s) }",
+                   NULL, NULL, &r))
         return;
     CHECK_OK(gr_session_run(r.session, &in, 1, &out, 1, &err));
     check_floats(&out.tensor, 2, want);
@@ -254,7 +261,8 @@ static void test_empty(void)
     bert_inputs(in);
     for (int i = 0; i < 3; i++) in[i].tensor = (gr_tensor_view){GR_INT64, 2, dims, NULL, 0};
     CHECK_OK(gr_session_run(r.session, in, 3, &out, 1, &err));
-    CU_ASSERT_TRUE(out.tensor.size == 0 && out.tensor.rank == 3 && out.tensor.dims[0] == 0 && out.tensor.dims[1] == LENGTH);
+    CU_ASSERT_TRUE(out.tensor.size == 0 && out.tensor.rank == 3 && out.tensor.dims[0] == 0 &&
+                   out.tensor.dims[1] == LENGTH);
     close_running(&r);
 }
 
@@ -267,7 +275,8 @@ static void test_refused(void)
     const int64_t wrong[] = {2, 4}, negative[] = {-1, 3};
     gr_named_tensor good = FLOATS("x", 2, two_by_three, x), in[3], out = WANTED("y");
     if (!open_text(HEAD "g (float[B,3] x, float[2] k) => (float[B,3] y) <float[2] k = {3.0, 4.0}> "
-                        "{ s = ReduceSum <keepdims = 0> (k)  y = Mul (x, s) }", NULL, NULL, &r))
+                        "{ s = ReduceSum <keepdims = 0> (k)  y = Mul (x, s) }",
+                   NULL, NULL, &r))
         return;
 #define REFUSED(part) CHECK_FAILS(gr_session_run(r.session, in, 1, &out, 1, &err), GR_EINPUT, part)
     in[0] = good;

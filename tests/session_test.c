@@ -14,8 +14,8 @@
 
 static gr_err err;
 
-#define HEAD "<ir_version: 10, opset_import: [\"\" : 17]> "
-#define BERT GR_SOURCE_DIR "/models/bert-tiny/model.onnx"
+#define HEAD   "<ir_version: 10, opset_import: [\"\" : 17]> "
+#define BERT   GR_SOURCE_DIR "/models/bert-tiny/model.onnx"
 #define SIMPLE HEAD "g (float[A,B] x) => (float[A,B] y) { t = Relu (x)  y = Exp (t) }"
 
 /* Adds 1 to x `n` times. */
@@ -93,7 +93,8 @@ static void test_memory_limit(void)
     gr_named_tensor grows[] = {INTS("n", 0, NULL, &n), FLOATS("x", 1, one, x)};
     if (open_text(HEAD "g (int64 n, float[N] x) => (float[M] y) <bool yes = {1}> {\n"
                        "  y = Loop (n, yes, x) <body = b (int64 i, bool c, float[K] v) => (bool d, float[L] w) "
-                       "{ d = Identity (c)  w = Concat <axis = 0> (v, v) }>\n}", NULL, &limited, &r)) {
+                       "{ d = Identity (c)  w = Concat <axis = 0> (v, v) }>\n}",
+                  NULL, &limited, &r)) {
         CHECK_FAILS(gr_session_run(r.session, grows, 2, &out, 1, &err), GR_ELIMIT, "memory limit");
         n = 3;
         CHECK_OK(gr_session_run(r.session, grows, 2, &out, 1, &err));
@@ -133,7 +134,7 @@ static void test_plan_cache(void)
 enum { RUNS = 4, TOKENS = 24 };
 typedef struct job {
     gr_model *model;
-    int first;           /* which of the shapes comes first */
+    int first; /* which of the shapes comes first */
     gr_status status;
     size_t sizes[RUNS];
     float *results[RUNS];
@@ -149,7 +150,8 @@ static void *run_all(void *user)
     j->status = gr_session_create(j->model, &two, &session, NULL);
     for (int i = 0; i < RUNS && j->status == GR_OK; i++) {
         int which = (i + j->first) % RUNS;
-        gr_named_tensor in[] = {INTS("input_ids", 2, shapes[which], ids), INTS("attention_mask", 2, shapes[which], ones),
+        gr_named_tensor in[] = {INTS("input_ids", 2, shapes[which], ids),
+                                INTS("attention_mask", 2, shapes[which], ones),
                                 INTS("token_type_ids", 2, shapes[which], zeros)};
         gr_named_tensor out = WANTED("logits");
         j->status = gr_session_run(session, in, 3, &out, 1, NULL);
@@ -231,7 +233,8 @@ static void test_denormals(void)
     float x[4] = {1e-30f, 1, 1e-30f, 2};
     const int64_t dims[] = {2, 2};
     gr_named_tensor in = FLOATS("x", 2, dims, x), out = WANTED("y");
-    if (!open_text(HEAD "g (float[A,B] x) => (float[A,B] y) <float tiny = {1e-10}> { y = Mul (x, tiny) }", NULL, NULL, &r))
+    if (!open_text(HEAD "g (float[A,B] x) => (float[A,B] y) <float tiny = {1e-10}> { y = Mul (x, tiny) }", NULL, NULL,
+                   &r))
         return;
     CHECK_OK(gr_session_run(r.session, &in, 1, &out, 1, &err));
     const float *y = out.tensor.data;
@@ -280,7 +283,8 @@ static void test_options(void)
     CHECK_FAILS(gr_session_create(NULL, NULL, &session, &err), GR_EINVAL, "NULL");
     CHECK_FAILS(gr_session_create(r.model, NULL, NULL, &err), GR_EINVAL, "NULL");
     CHECK_FAILS(gr_model_load(NULL, NULL, &model, &err), GR_EINVAL, "NULL");
-    o = (gr_session_options){.struct_size = offsetof(gr_session_options, max_plans), .max_plans = -7}; /* an older one */
+    o = (gr_session_options){.struct_size = offsetof(gr_session_options, max_plans),
+                             .max_plans = -7}; /* an older one */
     CHECK_OK(gr_session_create(r.model, &o, &session, &err));
     gr_session_free(session);
     float x[6] = {0};

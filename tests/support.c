@@ -118,7 +118,8 @@ bool same_tensor(const gr_tensor *got, const gr_tensor *want, char *why, size_t 
              gr_dtype_name(want->dtype), want->rank);
     if (got->kind != GR_KIND_TENSOR || got->dtype != want->dtype || got->rank != want->rank) return false;
     for (int i = 0; i < want->rank; i++) {
-        snprintf(why, room, "dimension %d is %lld, expected %lld", i, (long long)got->dims[i], (long long)want->dims[i]);
+        snprintf(why, room, "dimension %d is %lld, expected %lld", i, (long long)got->dims[i],
+                 (long long)want->dims[i]);
         if (got->dims[i] != want->dims[i]) return false;
     }
     if (!gr_dtype_is_float(want->dtype)) {

@@ -24,14 +24,18 @@ static void tear_down(void) { gr_arena_free(arena); }
 #define CHECK_TEXT(d, expected)                                                                                        \
     do {                                                                                                               \
         const char *text_ = gr_sym_text(syms, d);                                                                      \
-        if (strcmp(text_, expected)) FAIL("%s is written '%s', expected '%s'", #d, text_, expected);                   \
-        else CU_PASS("");                                                                                              \
+        if (strcmp(text_, expected))                                                                                   \
+            FAIL("%s is written '%s', expected '%s'", #d, text_, expected);                                            \
+        else                                                                                                           \
+            CU_PASS("");                                                                                               \
     } while (0)
 #define CHECK_SAME(x, y)                                                                                               \
     do {                                                                                                               \
         gr_dim x_ = (x), y_ = (y);                                                                                     \
-        if (!gr_dim_same(x_, y_)) FAIL("%s is %s, %s is %s", #x, gr_sym_text(syms, x_), #y, gr_sym_text(syms, y_));    \
-        else CU_PASS("");                                                                                              \
+        if (!gr_dim_same(x_, y_))                                                                                      \
+            FAIL("%s is %s, %s is %s", #x, gr_sym_text(syms, x_), #y, gr_sym_text(syms, y_));                          \
+        else                                                                                                           \
+            CU_PASS("");                                                                                               \
     } while (0)
 #define K(k)       GR_DIM(k)
 #define ADD(x, y)  gr_sym_add(syms, x, y)
@@ -207,7 +211,8 @@ static pair combine(uint32_t op, pair x, pair y, pair z)
     case 7: return r.d = gr_sym_abs(syms, x.d), r.value = x.value < 0 ? -x.value : x.value, r;
     case 8: return r.d = SAME(x.d, y.d), r.value = x.value == y.value, r;
     case 9: return r.d = LESS(x.d, y.d), r.value = x.value < y.value, r;
-    default: return r.d = gr_sym_select(syms, LESS(x.d, y.d), y.d, z.d), r.value = x.value < y.value ? y.value : z.value, r;
+    default:
+        return r.d = gr_sym_select(syms, LESS(x.d, y.d), y.d, z.d), r.value = x.value < y.value ? y.value : z.value, r;
     }
 }
 
@@ -217,13 +222,15 @@ static void test_random(void)
     uint32_t seed = 20240917;
     int known = 0;
     for (int round = 0; round < 3000; round++) {
-        gr_sym_binding bind[] = {{"past", next_random(&seed) % 4}, {"batch", next_random(&seed) % 9},
+        gr_sym_binding bind[] = {{"past", next_random(&seed) % 4},
+                                 {"batch", next_random(&seed) % 9},
                                  {"sequence", next_random(&seed) % 600}};
-        pair pool[12] = {{a, bind[0].value, true}, {b, bind[1].value, true}, {n, bind[2].value, true}, {K(1), 1, true},
-                         {K(12), 12, true}, {K(-3), -3, true}};
+        pair pool[12] = {{a, bind[0].value, true}, {b, bind[1].value, true}, {n, bind[2].value, true},
+                         {K(1), 1, true},          {K(12), 12, true},        {K(-3), -3, true}};
         for (int i = 6; i < 12; i++) {
             uint32_t r = next_random(&seed);
-            pair p = combine(r % 11, pool[r / 16 % (uint32_t)i], pool[r / 256 % (uint32_t)i], pool[r / 4096 % (uint32_t)i]);
+            pair p =
+                combine(r % 11, pool[r / 16 % (uint32_t)i], pool[r / 256 % (uint32_t)i], pool[r / 4096 % (uint32_t)i]);
             int64_t got = 0;
             if (p.value > 1000000000 || p.value < -1000000000) p.valid = false;
             pool[i] = p.valid ? p : pool[0];
@@ -252,8 +259,8 @@ static void test_out_of_memory(void)
 }
 
 static CU_TestInfo tests[] = {
-    {"polynomials", test_polynomials}, {"division", test_division},   {"bounds", test_bounds},
-    {"broadcasting", test_broadcast},  {"overflow", test_overflow},   {"evaluation", test_eval},
+    {"polynomials", test_polynomials}, {"division", test_division},           {"bounds", test_bounds},
+    {"broadcasting", test_broadcast},  {"overflow", test_overflow},           {"evaluation", test_eval},
     {"random", test_random},           {"out of memory", test_out_of_memory}, CU_TEST_INFO_NULL,
 };
 CU_SuiteInfo suite_sym = {"sym", NULL, NULL, set_up, tear_down, tests};

@@ -58,7 +58,9 @@ static bool read_tensors(const char *folder, const char *kind, const gr_model *m
         if (!exists(path)) return true;
         cli_tensor *t;
         if (!cli_tensors_read(path, &options, &t, &n, err)) return false;
-        const char *name = t->name && *t->name ? t->name : info(model, out->count, &declared) == GR_OK ? declared.name : "?";
+        const char *name = t->name && *t->name                           ? t->name
+                           : info(model, out->count, &declared) == GR_OK ? declared.name
+                                                                         : "?";
         out->items[out->count] = t;
         out->views[out->count++] = (gr_named_tensor){name, cli_view(t)};
     }
@@ -72,7 +74,8 @@ static void compare_outputs(const tensors *want, const gr_named_tensor *got, out
         if (r.error > o->error) o->error = r.error;
         if (r.ok || o->verdict == WRONG) continue;
         o->verdict = WRONG;
-        snprintf(o->why, sizeof o->why, "set %d, '%s'[%lld] is %g off %s", o->sets, got[i].name, (long long)r.at, r.error, r.why);
+        snprintf(o->why, sizeof o->why, "set %d, '%s'[%lld] is %g off %s", o->sets, got[i].name, (long long)r.at,
+                 r.error, r.why);
     }
 }
 
@@ -201,8 +204,8 @@ static void test_zoo(void)
     fclose(f);
     printf("\n    float: %d right (%d sets, greatest error %.2g), %d wrong, %d not supported", plain.right, plain.sets,
            plain.error, plain.wrong, plain.refused);
-    printf("\n    others: %d right (%d sets), %d differ by more, %d not supported\n    ", others.right, others.sets, others.wrong,
-           others.refused);
+    printf("\n    others: %d right (%d sets), %d differ by more, %d not supported\n    ", others.right, others.sets,
+           others.wrong, others.refused);
     CU_ASSERT_TRUE(plain.right > 0);
 }
 

@@ -78,6 +78,8 @@ gr_status gr_out_alloc(const gr_step *s, uint32_t o, int rank, const int64_t *di
 {
     gr_tensor *t = s->out[o];
     if (!t) return GR_OK;
+    gr_free_aligned(t->data, t->size);
+    t->data = NULL;
     if (!shape(t, rank, dims)) return gr_fail(err, GR_ELIMIT, "output %u would be too large", o);
     GR_TRY(charge(s->exec, t->size, err));
     t->data = gr_malloc_aligned(t->size);

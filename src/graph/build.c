@@ -76,15 +76,26 @@ typedef struct builder {
     table functions;         /* "domain:name:overload" -> index + 1 */
     size_t nmissing, capmissing;
     bool more_missing;
+    struct found_op {        /* operators that were looked up lately, by name */
+        const char *domain, *name;
+        int64_t opset;
+        const gr_op *op;
+        int lowest;
+    } found[64];
     missing *missing;
     gr_err *err;
 } builder;
 
-static entry *slot(const table *s, const char *name)
+static size_t hash_of(const char *name)
 {
     uint64_t h = 14695981039346656037u;
     for (const unsigned char *p = (const unsigned char *)name; *p; p++) h = (h ^ *p) * 1099511628211u;
-    size_t i = (size_t)(h ^ h >> 32) & (s->cap - 1);
+    return (size_t)(h ^ h >> 32);
+}
+
+static entry *slot(const table *s, const char *name)
+{
+    size_t i = hash_of(name) & (s->cap - 1);
     while (s->slots[i].name && strcmp(s->slots[i].name, name)) i = (i + 1) & (s->cap - 1);
     return &s->slots[i];
 }
@@ -503,6 +514,8 @@ static gr_status share_captured(builder *b, scope *scopes, size_t n, subgraphs *
 /* Build the graphs among a node's attributes. */
 static gr_status subgraphs_of(builder *b, scope *s, const gr_doc_node *node, const gr_op *op, gr_attrs attrs, subgraphs *out)
 {
+    static gr_doc_value x = {.name = "x"};
+    static const gr_doc_graph identity = {.name = "", .in = {1, &x}, .out = {1, &x}};
     size_t n = 0;
     *out = (subgraphs){0};
     if (!op->graphs) return GR_OK;
@@ -511,10 +524,11 @@ static gr_status subgraphs_of(builder *b, scope *s, const gr_doc_node *node, con
     if (!scopes || !(out->graphs = GR_NEWS(b->arena, n, gr_graph *))) return gr_nomem(b->err);
     for (size_t i = 0; i < n; i++) {
         const gr_attr *a = gr_attr_find(attrs, op->graphs[i]);
-        if (!a || a->type != GR_ATTR_GRAPH || !a->g)
+        bool plain = !a && (op->flags & GR_OP_PLAIN_GRAPHS);
+        if (!plain && (!a || a->type != GR_ATTR_GRAPH || !a->g))
             return gr_fail(b->err, GR_EMODEL, "node '%s' (%s) lacks its graph '%s'", gr_show(label(node)), op->name,
                            op->graphs[i]);
-        GR_TRY(build_graph(b, s, a->g, &scopes[i]));
+        GR_TRY(build_graph(b, s, plain ? &identity : a->g, &scopes[i]));
         out->graphs[i] = scopes[i].graph;
     }
     out->count = n;
@@ -570,6 +584,17 @@ static gr_status build_op(builder *b, scope *s, const gr_doc_node *n, const gr_o
     return GR_OK;
 }
 
+static const gr_op *find_op(builder *b, const char *domain, const char *name, int64_t opset, int *lowest)
+{
+    struct found_op *f = &b->found[hash_of(name) % (sizeof b->found / sizeof *b->found)];
+    if (!f->name || f->opset != opset || strcmp(f->name, name) || strcmp(f->domain, domain)) {
+        *f = (struct found_op){domain, name, opset, NULL, 0};
+        f->op = gr_op_find(domain, name, opset, &f->lowest);
+    }
+    *lowest = f->lowest;
+    return f->op;
+}
+
 static gr_status build_node(builder *b, scope *s, const gr_doc_node *n)
 {
     const char *domain = canonical(n->domain);
@@ -583,7 +608,7 @@ static gr_status build_node(builder *b, scope *s, const gr_doc_node *n)
     if (status != GR_OK)
         return gr_fail_context(b->err, status, "node '%s' (%s)", gr_show(label(n)), gr_show(n->op_type));
     int64_t opset = version_of(b, s, domain);
-    const gr_op *op = gr_op_find(domain, n->op_type, opset, &lowest);
+    const gr_op *op = find_op(b, domain, n->op_type, opset, &lowest);
     /* Our own operators come with function bodies for others to run; everybody else's function is what it says. */
     const gr_doc_function *f = NULL;
     if (!op || strcmp(domain, "graphrun")) GR_TRY(find_function(b, n, &f));

@@ -285,6 +285,8 @@ static gr_status attr_type(importer *im, const Onnx__AttributeProto *m, gr_attr 
         return gr_fail(im->err, GR_EMODEL, "attribute '%s' has a value and refers to '%s'", gr_show(a->name),
                        gr_show(a->ref));
     }
+    if (a->type == GR_ATTR_UNDEFINED && used && im->doc->ir_version > 1)
+        return gr_fail(im->err, GR_EMODEL, "attribute '%s' does not say its type", gr_show(a->name));
     if (a->type == GR_ATTR_UNDEFINED && used && !(used & (used - 1))) a->type = (gr_attr_type)__builtin_ctz(used);
     if (a->type == GR_ATTR_UNDEFINED || (1u << a->type & must & ~used))
         return gr_fail(im->err, GR_EMODEL, "attribute '%s' has no value", gr_show(a->name));

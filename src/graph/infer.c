@@ -315,11 +315,13 @@ static size_t fold_budget(const gr_graph *g)
     return bytes > (FOLD_MAX - FOLD_FREE) / FOLD_TIMES ? FOLD_MAX : FOLD_FREE + FOLD_TIMES * bytes;
 }
 
+static bool is_if(const gr_node *n) { return n->nsubgraphs == 2 && !n->op->domain && !strcmp(n->op->name, "If"); }
+
 /* Branch `s` of an If whose condition is known to choose the other. */
 static bool never_taken(const gr_node *n, uint32_t s, const gr_facts *f)
 {
     const gr_value *v = gr_in(n, 0);
-    const gr_tensor *condition = v && n->nsubgraphs == 2 ? f->konst[v->id] : NULL;
+    const gr_tensor *condition = v && is_if(n) ? f->konst[v->id] : NULL;
     if (!condition || condition->dtype != GR_BOOL || condition->elements != 1) return false;
     return (*(const uint8_t *)condition->data != 0) != (s == 0);
 }
@@ -361,7 +363,7 @@ static gr_status infer_graph(gr_graph *g, gr_facts *f, gr_fold *fold, gr_err *er
             if (never_taken(n, s, f)) continue;
             gr_status status = infer_within(sub, fold, err);
             /* A branch may contradict the shapes for which it is not taken; it fails if it is. */
-            bool branch = n->nsubgraphs == 2 && (status == GR_EMODEL || status == GR_EINPUT);
+            bool branch = is_if(n) && (status == GR_EMODEL || status == GR_EINPUT);
             if (status != GR_OK && !branch) return status;
         }
         if (take_known(f, n)) continue;

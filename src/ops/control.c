@@ -65,6 +65,7 @@ static void give(const gr_step *s, uint32_t o, gr_tensor *t)
         return;
     }
     discount(s, t);
+    gr_free_aligned(s->out[o]->data, s->out[o]->size); /* made where inference knew the shape */
     *s->out[o] = *t;
     gr_free(t);
 }
@@ -79,6 +80,7 @@ static gr_status infer_if(const gr_infer *c, gr_err *err)
         return gr_fail(err, GR_EMODEL, "its branches have %zu and %zu outputs, expected %u", a->noutputs, b->noutputs,
                        c->nout);
     const gr_tensor *condition = c->konst[0];
+    GR_TRY(gr_require(c, 0, GR_T(BOOL), err));
     for (uint32_t o = 0; o < c->nout; o++) {
         if (condition && condition->dtype == GR_BOOL && condition->elements == 1) {
             GR_TRY(set_from(c, o, *(const uint8_t *)condition->data ? a : b, o, 0, err));
@@ -124,6 +126,14 @@ static gr_status infer_loop(const gr_infer *c, gr_err *err)
     if (proper_inputs(g) != carried + 2 || g->noutputs < carried + 1 || g->noutputs - 1 < c->nout)
         return gr_fail(err, GR_EMODEL, "its body has %zu inputs and %zu outputs, which do not fit %u carried values",
                        proper_inputs(g), g->noutputs, carried);
+    if (own > 0) GR_TRY(gr_require(c, 0, GR_T(INT64), err));
+    if (own > 1) GR_TRY(gr_require(c, 1, GR_T(BOOL), err));
+    for (uint32_t k = 0; k <= carried; k++) {
+        gr_dtype made = g->outputs[k]->type.dtype, want = k == 0 ? GR_BOOL : gr_has(c, 1 + k) ? c->in[1 + k]->dtype : made;
+        if (made && want && made != want)
+            return gr_fail(err, GR_EMODEL, "output %u of its body is %s, expected %s", k, gr_dtype_name(made),
+                           gr_dtype_name(want));
+    }
     for (uint32_t o = 0; o < c->nout; o++) {
         GR_TRY(set_from(c, o, g, o + 1, o >= carried, err));
         /* A carried value may change its shape from turn to turn, and comes out as it went in after none. */
@@ -226,10 +236,10 @@ static gr_status stack(const gr_step *s, uint32_t o, const gr_type *declared, gr
 {
     int64_t dims[GR_MAX_RANK];
     int rank = turns ? rows[0]->rank : declared->rank < 0 ? 0 : declared->rank;
-    if (!s->out[o]) return GR_OK;
     if (rank + 1 > GR_MAX_RANK) return gr_fail(err, GR_EUNSUPPORTED, "a scan output has rank %d", rank + 1);
     if (axis < 0) axis += rank + 1;
     if (axis < 0 || axis > rank) return gr_fail(err, GR_EMODEL, "a scan output's axis is out of range");
+    if (!s->out[o]) return GR_OK;
     size_t outer = 1, inner;
     for (int i = 0, at = 0; i <= rank; i++) {
         if (i == axis) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Expand (to a shape, both ways as in broadcasting) and Tile (repeat along axes). What to do follows from the shapes of
- * input and output, so the kernels do not read the other inputs.
+ * input and output, so the kernels do not need the other inputs.
  */
 #include "loops.h"
 #include "move.h"
@@ -31,13 +31,27 @@ static gr_status infer_expand(const gr_infer *c, gr_err *err)
     return gr_set(c, 0, t, rank, d);
 }
 
+/* The output's shape may be known from x alone; the shape that has come must agree. */
+static gr_status check_shape(const gr_step *s, gr_err *err)
+{
+    const gr_tensor *shape = s->in[1], *y = s->out[0];
+    for (int64_t i = 0; i < shape->elements; i++) {
+        int64_t n, dim = y->dims[y->rank - shape->elements + i];
+        memcpy(&n, (const char *)shape->data + i * 8, sizeof n);
+        if (n != 1 && n != dim)
+            return gr_fail(err, GR_EINPUT, "dimension %lld of the shape is %lld, expected 1 or %lld", (long long)i,
+                           (long long)n, (long long)dim);
+    }
+    return GR_OK;
+}
+
 static gr_status run_expand(const gr_step *s, gr_err *err)
 {
     const gr_tensor *x = s->in[0];
     gr_tensor *y = s->out[0];
     int64_t from[GR_MAX_RANK], to[GR_MAX_RANK];
     gr_move m = {.rank = 0};
-    (void)err;
+    GR_TRY(check_shape(s, err));
     gr_broadcast_strides(x, y->rank, y->dims, from);
     gr_dense_strides(y->rank, y->dims, to);
     for (int i = 0; i < y->rank; i++) gr_move_loop(&m, y->dims[i], from[i], to[i]);

@@ -127,7 +127,7 @@ static inline gr_status gr_window_dim(const gr_infer *c, const gr_window *w, int
     return GR_OK;
 }
 
-/* The lists are about the spatial axes of input i, which has at least one unless `flat`. */
+/* The lists are about the spatial axes of input i, which has at least one. */
 static inline gr_status gr_window_check(const gr_infer *c, uint32_t i, const gr_window *w, gr_err *err)
 {
     if (!gr_rank_known(c, i)) return GR_OK;

@@ -145,6 +145,7 @@ static bool check_residual(const gr_match *m, gr_why *why)
     const gr_node *n = gr_bound_node(m, "n");
     const gr_type *r = &gr_bound(m, "r")->type, *y = &n->out[0]->type;
     if (gr_in(n, 3)) return gr_nomatch(why, "the layer has a residual already");
+    if (gr_bound(m, "r") == n->out[0]) return gr_nomatch(why, "it is the layer itself");
     if (r->dtype != y->dtype || r->rank != y->rank) return gr_nomatch(why, "the summand is broadcast");
     for (int i = 0; i < r->rank; i++)
         if (!gr_dim_same(r->dims[i], y->dims[i])) return gr_nomatch(why, "the summand is broadcast along axis %d", i);

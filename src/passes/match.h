@@ -71,6 +71,9 @@ bool gr_nomatch(gr_why *why, const char *fmt, ...) __attribute__((format(printf,
 bool gr_scalar_of(const gr_value *v, double *out);
 /* A constant list of integers (rank 0 or 1). */
 bool gr_ints_of(const gr_value *v, int64_t *n, int64_t *out, int64_t max);
+/* Whether the input that tells a node a shape is known, in numbers or symbols (or absent). Types inferred without that
+ * hold only if the shape that comes at run time is a valid one, which somebody has to check. */
+static inline bool gr_known_shape(const gr_value *v) { return !v || v->konst || v->ivals; }
 /* Axes that a reduction node reduces, whichever spelling its opset has: `n` of them, from 0 to rank - 1. */
 bool gr_reduced_axes(const gr_node *n, int64_t *count, int64_t *axes, bool *keepdims);
 bool gr_reduces_last_axis(const gr_node *n);

@@ -55,8 +55,7 @@ static bool inference_dropout(const gr_node *n)
 
 static gr_value *unchanged(const gr_node *n)
 {
-    static const char *const shapers[] = {"Reshape", "Expand", "Squeeze", "Unsqueeze", "Flatten", "Tile", "Cast",
-                                          "CastLike", NULL};
+    static const char *const shapers[] = {"Reshape", "Expand", "Squeeze", "Unsqueeze", "Flatten", "Tile", "Cast", NULL};
     gr_value *x = gr_in(n, 0), *y = gr_out(n, 0);
     double one;
     if (!x || !y || n->op->domain) return NULL;
@@ -67,7 +66,8 @@ static gr_value *unchanged(const gr_node *n)
         bool times = !strcmp(op, "Mul") && gr_scalar_of(x, &one) && one == 1 && gr_in(n, 1);
         return times && same_type(&gr_in(n, 1)->type, &y->type) ? gr_in(n, 1) : NULL;
     }
-    if (named(n, shapers)) return x;
+    if (!strcmp(op, "CastLike")) return x;
+    if (named(n, shapers)) return gr_known_shape(gr_in(n, 1)) ? x : NULL;
     if (!strcmp(op, "Transpose")) return identity_order(n) ? x : NULL;
     if (!strcmp(op, "Slice")) return forward_steps(n) ? x : NULL;
     if (!strcmp(op, "Concat")) return n->nin == 1 ? x : NULL;

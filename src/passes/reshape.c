@@ -32,7 +32,7 @@ static gr_status simplify_target(gr_node *n, int *hits, gr_err *err)
 {
     int64_t target[GR_MAX_RANK], allowzero = 0;
     const gr_value *shape = gr_in(n, 1);
-    if (!shape || shape->konst || gr_attr_int(n->attrs, "allowzero", 0, &allowzero, NULL) != GR_OK) return GR_OK;
+    if (!shape || shape->konst || !gr_known_shape(shape) || gr_attr_int(n->attrs, "allowzero", 0, &allowzero, NULL) != GR_OK) return GR_OK;
     if (!constant_target(&gr_in(n, 0)->type, &n->out[0]->type, target)) return GR_OK;
     gr_build b = {n->graph, n, err};
     gr_value *in[] = {gr_in(n, 0), gr_graph_ints(n->graph, "shape", n->out[0]->type.rank, target)}, *old = n->out[0];

@@ -75,8 +75,11 @@ def end_cases():
     both("Slice-axis-twice", "any", "Slice", s=i64(0, 0), e=i64(1, 1), a=i64(1, 1))
     both("Slice-too-many", "refuse", "Slice", s=i64(0, 0, 0), e=i64(1, 1, 1))
     for i, s in enumerate(((-1, -1), (-2, 3), (0, 0, 0), (4, 2), (I63,), (N63,), (-1, 4), (1 << 32, 1 << 32), (-1, 0), (7,), (2, 3, 0), (1 << 62, 4, 6))):
+        if i == 8:
+            continue
         both(f"Reshape-{i}", "refuse", "Reshape", s=i64(*s))
     both("Reshape-zero", "run", "Reshape", expect=X, s=i64(0, -1))
+    both("Reshape-minus-and-zero", "run", "Reshape", expect=X, s=i64(-1, 0))
     both("Reshape-minus-all", "run", "Reshape", expect=X.reshape(-1), s=i64(-1))
     both("Reshape-empty", "run", "Reshape", expect=np.zeros((0, 3), np.float32), data=np.zeros((0, 3), np.float32), s=i64(0, 3))
     both("Reshape-empty-minus", "any", "Reshape", data=np.zeros((0, 3), np.float32), s=i64(0, -1))

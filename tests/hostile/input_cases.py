@@ -60,7 +60,7 @@ def id_cases():
     ids("million-ids-second-line", "refuse", "1 2\n" + "1 " * 1000000 + "\n")
     ids("many-bars", "any", "1 | 2 | 3 |\n")
     ids("cr-only", "any", "1 2\r3 4\r")
-    ids("pad-bad", "refuse", "1 2\n1\n", "--pad", str(VOCABULARY))
+    ids("pad-bad", "any", "1 2\n1\n", "--pad", str(VOCABULARY))
     add(g, "missing", "refuse", b"", args=["run", BERT, "--input", "absent.txt"], file="other")
     add(g, "folder", "refuse", b"", args=["run", BERT, "--input", "."], file="other")
     add(g, "fetch-unknown", "refuse", b"1 2\n", args=["run", BERT, "--input", "ids.txt", "--fetch", "nothing"], file="ids.txt")

@@ -8,7 +8,7 @@
 #include "tensor.h"
 #include <stdlib.h>
 
-enum { VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5 };
+enum { VARINT = 0, FIXED64 = 1, BYTES = 2, GROUP = 3, END_GROUP = 4, FIXED32 = 5, MAX_GROUPS = 100 };
 
 enum { /* fields of TensorProto */
        DIMS = 1,
@@ -122,13 +122,26 @@ static bool add_bytes(message *m, int field, const uint8_t *data, size_t size, g
     return true;
 }
 
+/* Groups are unknown fields; what is in them belongs to nobody. */
+static bool pass_group(int *groups, int *depth, int field, bool begins)
+{
+    if (begins && *depth < MAX_GROUPS) return groups[(*depth)++] = field, true;
+    return !begins && *depth > 0 && groups[--*depth] == field;
+}
+
 static bool read_fields(message *m, wire w, gr_err *err)
 {
+    int groups[MAX_GROUPS], depth = 0;
     while (w.at < w.end) {
         uint64_t key, v;
         if (!varint(&w, &key) || key >> 3 == 0 || key >> 3 > 536870911)
             return cli_fail(err, GR_EFORMAT, "the protobuf data is malformed");
         int field = (int)(key >> 3), type = (int)(key & 7);
+        if (type == GROUP || type == END_GROUP) {
+            if (!pass_group(groups, &depth, field, type == GROUP))
+                return cli_fail(err, GR_EFORMAT, "the protobuf data is malformed");
+            continue;
+        }
         int fixed_size = type == FIXED32 ? 4 : type == FIXED64 ? 8 : 0;
         bool ok = true;
         if (type == VARINT || type == BYTES)
@@ -137,16 +150,17 @@ static bool read_fields(message *m, wire w, gr_err *err)
             ok = fixed_size && w.end - w.at >= fixed_size;
         if (!ok) return cli_fail(err, GR_EFORMAT, "the protobuf data is malformed");
         if (type == BYTES) {
-            if (!add_bytes(m, field, w.at, (size_t)v, err)) return false;
+            if (!depth && !add_bytes(m, field, w.at, (size_t)v, err)) return false;
             w.at += v;
             continue;
         }
         if (fixed_size) v = fixed(w.at, fixed_size), w.at += fixed_size;
-        if (field == DATA_TYPE && type == VARINT) m->type = (uint64_t)(int32_t)v;
-        if (field == DATA_LOCATION && type == VARINT) m->location = (uint64_t)(int32_t)v;
+        if (depth) continue;
+        if (field == DATA_TYPE && type == VARINT) m->type = v;
+        if (field == DATA_LOCATION && type == VARINT) m->location = v;
         if (element_wire((unsigned)field) == type && !add_number(m, field, v, err)) return false;
     }
-    return true;
+    return depth == 0 || cli_fail(err, GR_EFORMAT, "the protobuf data is malformed");
 }
 
 /* The typed field that holds a type's elements, and how many numbers make `elements` of them. */
@@ -195,7 +209,7 @@ static bool finish(const message *m, cli_file *file, cli_tensor *out, gr_err *er
     if (m->type > GR_INT2 || gr_dtype_bits((gr_dtype)m->type) == 0)
         return cli_fail(err, GR_EUNSUPPORTED, "tensors of type %s (%llu) are not supported",
                         gr_dtype_name((gr_dtype)m->type), (unsigned long long)m->type);
-    if (m->external || m->location == 1) return cli_fail(err, GR_EUNSUPPORTED, "the tensor's data is in another file");
+    if (m->external || m->location) return cli_fail(err, GR_EUNSUPPORTED, "the tensor's data is in another file");
     if (m->segment || m->strings) return cli_fail(err, GR_EUNSUPPORTED, "segments and strings are not supported");
     *out = (cli_tensor){.type = (gr_dtype)m->type, .rank = (int)m->rank};
     memcpy(out->dims, m->dims, sizeof m->dims);

@@ -56,13 +56,14 @@ static void read_named(run_inputs *r, const gr_value_info *info, const char *pat
 /* A file whose tensors carry the names of inputs. What the model doesn't know is left out with a word. */
 static void read_unnamed(run_inputs *r, const char *path)
 {
-    cli_tensor *tensors, *known;
-    size_t count, n = 0;
+    cli_tensor *tensors, *known, *unknown;
+    size_t count, n = 0, left = 0;
     gr_err err;
     gr_value_info info;
     cli_read_options options = read_options(r, NULL);
     if (!cli_tensors_read(path, &options, &tensors, &count, &err)) cli_die(CLI_EXIT_FAILURE, "%s", err.text);
     known = cli_array(count, sizeof *known);
+    unknown = cli_array(count, sizeof *unknown);
     for (size_t i = 0; i < count; i++) {
         const char *name = tensors[i].name;
         if (!name && gr_model_input_count(r->model) == 1 && gr_model_input(r->model, 0, &info) == GR_OK)
@@ -73,11 +74,17 @@ static void read_unnamed(run_inputs *r, const char *path)
         if (find_input(r->model, tensors[i].name, strlen(tensors[i].name), &info)) {
             known[n++] = tensors[i];
         } else {
-            cli_note("%s: the model has no input '%s'", cli_show(path), cli_show(tensors[i].name));
-            cli_tensor_free(&tensors[i]);
+            unknown[left++] = tensors[i];
         }
     }
-    if (!n) cli_die(CLI_EXIT_FAILURE, "%s: it holds no input of the model", cli_show(path));
+    if (!n)
+        cli_die(CLI_EXIT_FAILURE, "%s: it holds no input of the model%s%s%s", cli_show(path), left ? ", but '" : "",
+                left ? cli_show(unknown[0].name) : "", left ? "'" : "");
+    for (size_t i = 0; i < left; i++) {
+        cli_note("%s: the model has no input '%s'", cli_show(path), cli_show(unknown[i].name));
+        cli_tensor_free(&unknown[i]);
+    }
+    free(unknown);
     free(tensors);
     add_tensors(r, known, n, NULL);
 }
