@@ -23,7 +23,9 @@ import numpy as np
 import frame
 import wire_cases, data_cases, graph_cases, name_cases, input_cases  # noqa: E401,F401: they fill frame.CASES
 
-SECONDS, MEGABYTES, PATIENCE = 2.0, 300, 20
+# A loaded machine may ask for more patience than a person has.
+SECONDS = float(os.environ.get("HOSTILE_SECONDS", "2"))
+MEGABYTES, PATIENCE = 300, int(10 * SECONDS)
 STATUS = {"run": (0,), "refuse": (1,), "usage": (2,), "any": (0, 1)}
 
 
