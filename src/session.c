@@ -143,6 +143,9 @@ static gr_status make_room(gr_session *s, size_t inputs, size_t outputs, gr_err 
 
 /* ---- inputs ---- */
 
+/* What an empty tensor points at: nobody reads or writes it, but a pointer that is NULL could not even be passed on. */
+static _Alignas(64) char nothing[64];
+
 static gr_status check_view(const gr_named_tensor *in, gr_tensor *out, gr_err *err)
 {
     const gr_tensor_view *t = &in->tensor;
@@ -156,6 +159,7 @@ static gr_status check_view(const gr_named_tensor *in, gr_tensor *out, gr_err *e
     if (out->size != t->size || (out->size && !t->data))
         return gr_fail(err, GR_EINPUT, "input '%s' comes with %zu bytes, its shape needs %zu", gr_show(in->name), t->size,
                        out->size);
+    if (!out->size) out->data = nothing;
     return GR_OK;
 }
 
@@ -374,7 +378,7 @@ static gr_status run_lane(gr_session *s, lane *l, gr_named_tensor *outputs, gr_e
 {
     gr_plan *plan;
     GR_TRY(find_plan(s, l, &plan, err));
-    if (gr_plan_block(plan) > l->block_size) {
+    if (!l->block || gr_plan_block(plan) > l->block_size) {
         gr_free_aligned(l->block, l->block_size);
         l->block_size = 0;
         if (!(l->block = gr_malloc_aligned(gr_plan_block(plan))))
