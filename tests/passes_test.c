@@ -88,7 +88,7 @@ static void compare_values(const gr_graph *plain, const gr_graph *rewritten, con
 static void check_idle(gr_graph *g, const char *what)
 {
     gr_status (*const all[])(gr_graph *, int *, gr_err *) = {
-        gr_pass_dead,      gr_pass_inline_if,      gr_pass_parts,          gr_pass_noop, gr_pass_common,
+        gr_pass_dead,      gr_pass_inline_if,      gr_pass_parts,          gr_pass_noop, gr_pass_chains, gr_pass_common,
         gr_pass_reshape,   gr_pass_expand,         gr_pass_layer_norm,     gr_pass_gelu, gr_pass_linear,
         gr_pass_attention, gr_pass_add_layer_norm, gr_pass_linear_residual};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {

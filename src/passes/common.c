@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Common subexpressions: of nodes with the same operator, attributes and inputs one is kept. Small constants with equal
- * contents count as the same input. Requires nothing.
+ * Common subexpressions: of nodes with the same operator, attributes and inputs (in either order where it commutes) one
+ * is kept. Constants with the same memory, and small ones with equal contents, count as the same input. Requires
+ * nothing.
  */
 #include "ops/op.h"
 #include "passes.h"
@@ -16,18 +17,16 @@ static uint64_t mix(uint64_t h, const void *data, size_t size)
     return h;
 }
 
-static bool small_constant(const gr_value *v)
-{
-    return v->konst && v->konst->kind == GR_KIND_TENSOR && v->konst->size <= SMALL;
-}
+static bool is_tensor(const gr_value *v) { return v->konst && v->konst->kind == GR_KIND_TENSOR; }
 
 static bool same_value(const gr_value *a, const gr_value *b)
 {
     if (a == b) return true;
-    if (!a || !b || !small_constant(a) || !small_constant(b)) return false;
+    if (!a || !b || !is_tensor(a) || !is_tensor(b)) return false;
     const gr_tensor *x = a->konst, *y = b->konst;
     if (x->dtype != y->dtype || x->rank != y->rank || x->size != y->size) return false;
-    return !memcmp(x->dims, y->dims, (size_t)x->rank * sizeof *x->dims) && !memcmp(x->data, y->data, x->size);
+    if (memcmp(x->dims, y->dims, (size_t)x->rank * sizeof *x->dims)) return false;
+    return x->data == y->data || (x->size <= SMALL && !memcmp(x->data, y->data, x->size));
 }
 
 static bool same_attr(const gr_attr *a, const gr_attr *b)
@@ -57,26 +56,41 @@ static uint64_t hash_attr(const gr_attr *a)
     }
 }
 
+static bool commutes(const gr_node *n) { return (n->op->flags & GR_OP_COMMUTES) && n->nin == 2; }
+
+static uint64_t hash_input(const gr_value *v)
+{
+    if (!v || !is_tensor(v)) return mix(BASIS, &v, sizeof v);
+    const gr_tensor *t = v->konst;
+    return t->size <= SMALL ? mix(BASIS, t->data, t->size) : mix(BASIS, &t->data, sizeof t->data);
+}
+
 static uint64_t hash_node(const gr_node *n)
 {
-    uint64_t h = mix(BASIS, &n->op, sizeof n->op), attrs = 0;
+    uint64_t h = mix(BASIS, &n->op, sizeof n->op), attrs = 0, either = 0;
     for (uint32_t i = 0; i < n->nin; i++) {
-        const gr_value *v = gr_in(n, i);
-        if (v && small_constant(v))
-            h = mix(h, v->konst->data, v->konst->size);
-        else
-            h = mix(h, &v, sizeof v);
+        uint64_t in = hash_input(gr_in(n, i));
+        either += in;
+        if (!commutes(n)) h = mix(h, &in, sizeof in);
     }
+    if (commutes(n)) h = mix(h, &either, sizeof either);
     /* In any order. */
     for (size_t i = 0; i < n->attrs.count; i++) attrs += hash_attr(&n->attrs.items[i]);
     return mix(mix(h, &attrs, sizeof attrs), &n->nout, sizeof n->nout);
 }
 
+static bool same_inputs(const gr_node *a, const gr_node *b)
+{
+    if (commutes(a) && same_value(gr_in(a, 0), gr_in(b, 1)) && same_value(gr_in(a, 1), gr_in(b, 0))) return true;
+    for (uint32_t i = 0; i < a->nin; i++)
+        if (!same_value(gr_in(a, i), gr_in(b, i))) return false;
+    return true;
+}
+
 static bool same_node(const gr_node *a, const gr_node *b)
 {
     if (a->op != b->op || a->nin != b->nin || a->nout != b->nout || a->attrs.count != b->attrs.count) return false;
-    for (uint32_t i = 0; i < a->nin; i++)
-        if (!same_value(gr_in(a, i), gr_in(b, i))) return false;
+    if (!same_inputs(a, b)) return false;
     for (size_t i = 0; i < a->attrs.count; i++)
         if (!same_attr(&a->attrs.items[i], gr_attr_find(b->attrs, a->attrs.items[i].name))) return false;
     for (uint32_t i = 0; i < a->nout; i++)

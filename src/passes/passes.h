@@ -11,6 +11,7 @@ gr_status gr_pass_dead(gr_graph *g, int *hits, gr_err *err);           /* nodes 
 gr_status gr_pass_inline_if(gr_graph *g, int *hits, gr_err *err);      /* If with a known condition */
 gr_status gr_pass_parts(gr_graph *g, int *hits, gr_err *err);          /* operators that are put together from others */
 gr_status gr_pass_noop(gr_graph *g, int *hits, gr_err *err);           /* operators that change nothing */
+gr_status gr_pass_chains(gr_graph *g, int *hits, gr_err *err);         /* views, orders and factors in a row */
 gr_status gr_pass_common(gr_graph *g, int *hits, gr_err *err);         /* equal nodes on equal inputs */
 gr_status gr_pass_reshape(gr_graph *g, int *hits, gr_err *err);        /* shape arithmetic out of the graph */
 gr_status gr_pass_expand(gr_graph *g, int *hits, gr_err *err);         /* operands keep their small shape */

@@ -10,6 +10,7 @@ static const gr_pass pipeline[] = {
     {"inline-if", gr_pass_inline_if},
     {"parts", gr_pass_parts},
     {"no-op", gr_pass_noop},
+    {"chains", gr_pass_chains},
     {"common", gr_pass_common},
     {"reshape", gr_pass_reshape},
     {"expand", gr_pass_expand},
