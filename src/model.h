@@ -7,12 +7,14 @@
 
 #include "graph/ir.h"
 #include "ops/op.h"
+#include "passes/pass.h"
 
 /* Which graph of the model: most runs use the plain one. Others are made when first asked for, and kept. */
 typedef struct gr_variant {
     bool raw;        /* without passes: every value of the file exists */
     bool nameless;   /* dimensions with one name may differ, as some files' do */
     gr_doc_names overridden; /* initializers that are fed */
+    const gr_pass_options *passes; /* a graph made for this question alone, with these options; NULL: as for runs */
 } gr_variant;
 
 /* The graph of a variant, frozen; owned by the model. Thread-safe. */

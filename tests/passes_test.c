@@ -102,7 +102,7 @@ static void check_rule(const char *text, const char *op, int count, const char *
 {
     built plain = infer_text(text), b = infer_text(text);
     if (plain.graph && b.graph) {
-        CHECK_OK(gr_passes_run(b.graph, &err));
+        CHECK_OK(gr_passes_run(b.graph, NULL, &err));
         CHECK_OK(gr_graph_infer(b.graph, 1 << 20, &err));
         CHECK_OK(gr_graph_check(b.graph, &err));
         int found = count_ops(b.graph, op);

@@ -250,6 +250,7 @@ static gr_status capture(builder *b, scope *s, const char *name, gr_value **out)
     if (!e) return gr_nomem(b->err);
     if (!(*out = e->value = gr_graph_value(s->graph, name))) return gr_nomem(b->err);
     (*out)->type = outer->type;
+    (*out)->became = outer;
     if (outer->konst) {
         (*out)->konst = outer->konst;
         return GR_OK;
@@ -549,6 +550,15 @@ static gr_status output_names(builder *b, const scope *s, const gr_doc_node *n, 
     return GR_OK;
 }
 
+/* Keep what a node of the file is and reads, for those who ask later what became of it. */
+static gr_status note_source(builder *b, gr_graph *g, gr_source source)
+{
+    gr_source *added = GR_PUSH(b->arena, g->sources, g->nsources, g->capsources);
+    if (!added) return gr_nomem(b->err);
+    *added = source;
+    return GR_OK;
+}
+
 static gr_status build_op(builder *b, scope *s, const gr_doc_node *n, const gr_op *op, gr_attrs attrs, gr_value **in)
 {
     size_t nin = n->in.count;
@@ -565,7 +575,7 @@ static gr_status build_op(builder *b, scope *s, const gr_doc_node *n, const gr_o
     GR_TRY(subgraphs_of(b, s, n, op, attrs, &sub));
     gr_value **all = in;
     if (sub.ncaptured) {
-        if (!(all = GR_NEWS(b->scratch, nin + sub.ncaptured, gr_value *))) return gr_nomem(b->err);
+        if (!(all = GR_NEWS(b->arena, nin + sub.ncaptured, gr_value *))) return gr_nomem(b->err);
         if (nin) memcpy(all, in, nin * sizeof *in);
         memcpy(all + nin, sub.captured, sub.ncaptured * sizeof *all);
     }
@@ -581,7 +591,7 @@ static gr_status build_op(builder *b, scope *s, const gr_doc_node *n, const gr_o
     gr_insert_before(made, NULL);
     for (size_t i = 0; i < n->out.count; i++)
         if (*n->out.items[i]) GR_TRY(define(b, s, n->out.items[i], made->out[i]));
-    return GR_OK;
+    return note_source(b, s->graph, (gr_source){made->name, made, NULL, op->name, made->nin, all});
 }
 
 static const gr_op *find_op(builder *b, const char *domain, const char *name, int64_t opset, int *lowest)
@@ -601,7 +611,7 @@ static gr_status build_node(builder *b, scope *s, const gr_doc_node *n)
     gr_attrs attrs;
     int lowest = 0;
     GR_TRY(spend(b, s, NODE_WEIGHT + n->in.count + n->out.count + n->attrs.count));
-    gr_value **in = GR_NEWS(b->scratch, n->in.count, gr_value *);
+    gr_value **in = GR_NEWS(b->arena, n->in.count, gr_value *);
     if (!in) return gr_nomem(b->err);
     GR_TRY(inputs_of(b, s, n, in));
     gr_status status = resolve(b, s, n->attrs, &attrs);
@@ -620,7 +630,10 @@ static gr_status build_node(builder *b, scope *s, const gr_doc_node *n)
     bool identity = !*domain && !strcmp(n->op_type, "Identity") && n->in.count == 1 && in[0] && in[0]->konst;
     if ((constant || identity) && n->out.count == 1 && *n->out.items[0]) {
         gr_value *v = identity ? in[0] : NULL;
+        const char *name = inner_name(b, s, label(n));
+        if (!name) return gr_nomem(b->err);
         if (constant) GR_TRY(gr_graph_const_node(s->graph, inner_name(b, s, n->out.items[0]), attrs, &v, b->err));
+        GR_TRY(note_source(b, s->graph, (gr_source){name, NULL, v, constant ? "Constant" : "Identity", identity, in}));
         return define(b, s, n->out.items[0], v);
     }
     if (op) return build_op(b, s, n, op, attrs, in);

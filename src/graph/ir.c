@@ -235,6 +235,8 @@ void gr_replace_uses(gr_value *old, gr_value *new)
     assert(old != new);
     while (old->uses) gr_set_input(old->uses->user, (uint32_t)(old->uses - old->uses->user->in), new);
     while (old->is_output) gr_set_output(old->graph, (size_t)old->output_index, new);
+    old->became = new;
+    new->became = NULL; /* it is read again if it was replaced before: so there are no circles */
 }
 
 void gr_erase(gr_node *n)

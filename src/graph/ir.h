@@ -67,6 +67,7 @@ struct gr_value {
     gr_tensor *konst;      /* contents if constant (initializer or folded), else NULL */
     gr_node *def;          /* NULL: graph input or constant */
     gr_use *uses;
+    gr_value *became;      /* what its readers read instead since gr_replace_uses, or the outer value that it stands for */
     int output_index;      /* >= 0: one of its positions among the graph's outputs */
     bool is_input, is_output;
 };
@@ -87,6 +88,16 @@ struct gr_node {
     gr_use *in;
 };
 
+/* A node of the file, functions written out, as it was before any pass. inspect/provenance.h tells what became of it. */
+typedef struct gr_source {
+    const char *name;    /* as in gr_node, behind the names of the calls around it */
+    gr_node *node;       /* NULL: a Constant, or an Identity of a constant, that never was a node here */
+    gr_value *value;     /* then: the constant */
+    const char *op;
+    uint32_t nin;
+    gr_value *const *in; /* what it read, an absent input NULL */
+} gr_source;
+
 struct gr_graph {
     gr_arena *arena; /* shared with the graphs inside it */
     gr_syms *syms;   /* likewise */
@@ -103,6 +114,10 @@ struct gr_graph {
     int *next_output;      /* of output i: the next position of the same value, or -1 */
     int64_t opset;         /* of ai.onnx */
     struct gr_names *names; /* name -> value */
+    size_t nsources, capsources;
+    gr_source *sources;    /* in an order in which a node follows those it reads; a subgraph has its own */
+    bool lifted;           /* a subgraph whose nodes were moved to the graph outside; their values became those there */
+    struct gr_log *log;    /* what passes note on their way (passes/pass.h); NULL: nobody asks */
 };
 
 static inline gr_value *gr_in(const gr_node *n, uint32_t i) { return i < n->nin ? n->in[i].value : NULL; }
@@ -132,7 +147,8 @@ void gr_insert_before(gr_node *n, gr_node *at);
 /* Let input slot i of n read v (NULL: absent).                      u ─→ n.i    becomes   v ─→ n.i */
 void gr_set_input(gr_node *n, uint32_t i, gr_value *v);
 /* Let every reader of `old`, graph outputs included, read `new`.
- * Where `old` is a graph output the output keeps its name.          old → a, b  becomes   new → a, b */
+ * Where `old` is a graph output the output keeps its name.          old → a, b  becomes   new → a, b
+ * The old value remembers the new one. */
 void gr_replace_uses(gr_value *old, gr_value *new);
 /* Exchange the names of two values: what replaces a value is found under its name. */
 void gr_take_name(gr_value *v, gr_value *from);

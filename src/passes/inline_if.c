@@ -49,6 +49,7 @@ static gr_status copy_node(mapping *m, const gr_node *n, gr_node *at, gr_err *er
         copy->out[i]->type = n->out[i]->type;
         copy->out[i]->ivals = n->out[i]->ivals;
         copy->out[i]->konst = n->out[i]->konst;
+        n->out[i]->became = copy->out[i];
     }
     return GR_OK;
 }
@@ -68,6 +69,7 @@ static gr_status inline_branch(gr_node *n, gr_graph *branch, gr_err *err)
         gr_replace_uses(n->out[i], v);
     }
     gr_erase(n);
+    branch->lifted = true;
     return GR_OK;
 }
 

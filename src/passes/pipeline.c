@@ -23,17 +23,60 @@ static const gr_pass pipeline[] = {
     {"linear-residual", gr_pass_linear_residual},
 };
 
-gr_status gr_passes_run(gr_graph *g, gr_err *err)
+enum { PASSES = sizeof pipeline / sizeof *pipeline };
+
+const gr_pass *gr_pass_list(size_t *count)
 {
-    int hits = 0;
-    GR_TRY(gr_pass_dead(g, &hits, err));
-    for (size_t i = 0; i < sizeof pipeline / sizeof *pipeline; i++) {
-        hits = 0;
-        GR_TRY(pipeline[i].run(g, &hits, err));
-        if (hits) GR_TRY(gr_pass_dead(g, &hits, err));
-#ifndef NDEBUG
-        GR_TRY(gr_graph_check(g, err));
-#endif
+    *count = PASSES;
+    return pipeline;
+}
+
+static bool disabled(const gr_pass_options *o, const char *name)
+{
+    for (size_t i = 0; o && i < o->ndisabled; i++)
+        if (!strcmp(o->disabled[i], name)) return true;
+    return false;
+}
+
+/* Passes without rules of their own count as one rule of their name. */
+static void note_hits(gr_graph *g, const gr_pass *pass, int hits)
+{
+    gr_log *log = g->log;
+    for (size_t i = 0; log && i < log->nhits; i++)
+        if (!strcmp(log->hits[i].pass, pass->name)) return;
+    for (int i = 0; log && i < hits; i++) gr_hit(g, pass->name);
+}
+
+static gr_status run_pass(gr_graph *g, const gr_pass *pass, const gr_pass_options *o, int64_t *rewrites, gr_err *err)
+{
+    int hits = 0, swept = 0;
+    if (g->log) {
+        g->log->pass = pass->name;
+        g->log->rewrites = &hits;
+        g->log->last = o->stop_after - *rewrites;
     }
+    GR_TRY(pass->run(g, &hits, err));
+    *rewrites += hits;
+    note_hits(g, pass, hits);
+    if (hits) GR_TRY(gr_pass_dead(g, &swept, err));
+#ifndef NDEBUG
+    GR_TRY(gr_graph_check(g, err));
+#endif
+    return o && o->after ? o->after(o->user, g, pass->name, hits, err) : GR_OK;
+}
+
+gr_status gr_passes_run(gr_graph *g, const gr_pass_options *options, gr_err *err)
+{
+    int swept = 0;
+    int64_t rewrites = 0;
+    if (options && !(g->log = GR_NEW(g->arena, gr_log))) return gr_nomem(err);
+    if (options) g->log->stops = options->stops;
+    GR_TRY(gr_pass_dead(g, &swept, err));
+    for (size_t i = 0; i < PASSES; i++) {
+        if (disabled(options, pipeline[i].name)) continue;
+        if (options && options->stops && rewrites >= options->stop_after) break;
+        GR_TRY(run_pass(g, &pipeline[i], options, &rewrites, err));
+    }
+    if (g->log) g->log->stops = false;
     return GR_OK;
 }
