@@ -204,6 +204,7 @@ typedef struct gr_model_summary {
     const gr_count *ops; /* as in the file, functions inlined; sorted by count */
     size_t step_count;   /* operators left after the passes */
     const gr_count *steps;
+    int64_t layer_steps; /* greatest number of steps from one attention to the next; 0: there are no two */
     size_t parameter_count_by_module;
     const gr_count *modules; /* name: as "embeddings"; count: elements; in the order of the graph */
     int64_t parameters;      /* elements of all floating-point and quantised weights; a weight stored once counts once */

@@ -187,6 +187,19 @@ gr_status gr_summary_file(const gr_doc *doc, const gr_graph *g, gr_arena *arena,
     return count_modules(g, arena, out, err);
 }
 
+/* Of the graph itself; what only shapes its input anew is no step. */
+static int64_t layer_steps(const gr_graph *g)
+{
+    int64_t most = 0, since = -1;
+    for (const gr_node *n = g->first; n; n = n->next) {
+        const bool attention = n->op->domain && !strcmp(n->op->domain, "graphrun") && !strcmp(n->op->name, "Attention");
+        if (attention && since > most) most = since;
+        if (attention) since = 0;
+        since += since >= 0 && !(n->op->flags & GR_OP_VIEW);
+    }
+    return most;
+}
+
 gr_status gr_summary_steps(const gr_graph *g, gr_arena *arena, gr_model_summary *out, gr_err *err)
 {
     counts steps = {0};
@@ -194,5 +207,6 @@ gr_status gr_summary_steps(const gr_graph *g, gr_arena *arena, gr_model_summary 
     if (steps.n) qsort(steps.items, steps.n, sizeof *steps.items, by_count);
     out->step_count = steps.n;
     out->steps = steps.items;
+    out->layer_steps = layer_steps(g);
     return GR_OK;
 }

@@ -90,7 +90,7 @@ static void check_idle(gr_graph *g, const char *what)
     gr_status (*const all[])(gr_graph *, int *, gr_err *) = {
         gr_pass_dead,      gr_pass_inline_if,      gr_pass_parts,          gr_pass_noop, gr_pass_chains, gr_pass_common,
         gr_pass_reshape,   gr_pass_expand,         gr_pass_layer_norm,     gr_pass_gelu, gr_pass_linear,
-        gr_pass_attention, gr_pass_add_layer_norm, gr_pass_linear_residual};
+        gr_pass_attention, gr_pass_add_layer_norm, gr_pass_linear_residual, gr_pass_projections};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         int hits = 0;
         CHECK_OK(all[i](g, &hits, &err));
@@ -298,7 +298,28 @@ static const rule attention = {"attention", "Attention", 1,
         {"double", {"float"}, {"double"}, 0},
         {0}}};
 
-static void test_attention(void) { run_rule(&attention); }
+/* Two layers of one x for keys and values; the queries are another's. */
+static const rule projections = {"projections", "Projections", 1,
+    HEAD "g (float[batch,sequence,8] x, float[batch,sequence,8] q) => (float[batch,sequence,8] y) <int64[4] split = {0, 0, 2, 4}, "
+    "int64[3] merge = {0, 0, 8}, float[8] kb = {1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0}, int64 w64 = {64}, int64[2] ws = {8, 8}> { "
+    "f = Cast <to = 1> (s64)  s64 = Range (w0, w64, w1)  w0 = Constant <value_int = 0> ()  w1 = Constant <value_int = 1> ()  "
+    "c64 = Constant <value_float = 64.0> ()  f1 = Div (f, c64)  kw = Reshape (f1, ws)  vw = Sub (c64, kw)  "
+    "km = MatMul (x, kw)  k = Add (km, kb)  v = MatMul (x, vw)  "
+    HEADS("q", "[0, 2, 1, 3]") HEADS("k", "[0, 2, 3, 1]") HEADS("v", "[0, 2, 1, 3]")
+    "p = MatMul (qh, kh)  w = Softmax <axis = -1> (p)  o = MatMul (w, vh)  b = Transpose <perm = [0, 2, 1, 3]> (o)  "
+    "y = Reshape (b, merge) }",
+    (const edit[]){
+        {"of different inputs", {"v = MatMul (x, vw)"}, {"v = MatMul (q, vw)"}, 0},
+        {"an activation between", {"k = Add (km, kb)"}, {"k = Relu (ka)  ka = Add (km, kb)"}, 0},
+        {"a residual between", {"k = Add (km, kb)"}, {"k = Add (ka, x)  ka = Add (km, kb)"}, 0},
+        {"keys an output", {" y) <"}, {" y, float[batch,sequence,8] k) <"}, 1},
+        {0}}};
+
+static void test_attention(void)
+{
+    run_rule(&attention);
+    run_rule(&projections);
+}
 
 /* ---- what changes nothing, what is there twice, what nobody needs ---- */
 

@@ -263,6 +263,13 @@ static void finish(const gr_product *p, int64_t rows, const float *bias, const f
     }
 }
 
+static gr_gemm packed_gemm(const state *st, const float *a, const float *bias, const float *residual, float *c)
+{
+    const gr_product *p = &st->p;
+    return (gr_gemm){.m = p->m, .n = p->n, .k = p->k, .a = a, .lda = p->a_row, .packed = st->pack->data,
+                     .alpha = p->alpha, .bias = bias, .residual = residual, .act = p->act, .c = c, .ldc = p->n};
+}
+
 gr_status gr_product_run(const gr_step *s, gr_err *err)
 {
     state *st = s->state;
@@ -276,9 +283,8 @@ gr_status gr_product_run(const gr_step *s, gr_err *err)
     if (st->dnnl) return gr_dnnl_run(st->dnnl, a, b, bias, residual, c, inner, err);
     const int64_t rows = out->elements / p->n;
     if (st->pack) {
-        gr_gemm_run(&(gr_gemm){.m = p->m, .n = p->n, .k = p->k, .a = a, .lda = p->a_row, .packed = st->pack->data,
-                               .alpha = p->alpha, .bias = bias, .residual = residual, .act = p->act, .c = c,
-                               .ldc = p->n});
+        const gr_gemm g = packed_gemm(st, a, bias, residual, c);
+        gr_gemm_run(&g);
         finish(p, rows, NULL, NULL, addend, GR_ACT_NONE, c);
     } else {
         gr_gemm_batch g = batch_of(p);
@@ -293,5 +299,81 @@ gr_status gr_product_run(const gr_step *s, gr_err *err)
         finish(p, rows, bias, residual, addend, p->act, c);
     }
     if (st->result != SIZE_MAX) from_float(p->dtype, c, out->elements, out->data);
+    return GR_OK;
+}
+
+/* ---- several products in one step: each is a step of its own inside ---- */
+
+typedef struct products {
+    int count;
+    state *states[GR_GEMM_MAX]; /* NULL: the output is not wanted */
+    size_t scratch[GR_GEMM_MAX];
+} products;
+
+static gr_step part_of(const gr_step *s, const products *all, int i)
+{
+    gr_step part = *s;
+    part.out = s->out + i;
+    part.nout = 1;
+    part.state = all->states[i];
+    part.scratch = (char *)s->scratch + all->scratch[i];
+    return part;
+}
+
+void gr_products_release(gr_step *s)
+{
+    const products *all = s->state;
+    for (int i = 0; all && i < all->count; i++) {
+        gr_step part = part_of(s, all, i);
+        gr_product_release(&part);
+    }
+    s->state = NULL;
+}
+
+bool gr_products_prepare(gr_step *s, int count, const gr_product *p, gr_product_prepare *prepare, gr_why *why)
+{
+    products *all = GR_NEW(s->arena, products);
+    size_t total = 0;
+    double flops = 0;
+    if (!all) return gr_decline(why, "out of memory");
+    if (count > GR_GEMM_MAX) return gr_decline(why, "%d products", count);
+    all->count = count;
+    for (int i = 0; i < count; i++) {
+        if (!s->out[i]) continue;
+        gr_step part = part_of(s, all, i);
+        const bool ready = prepare(&part, &p[i], why);
+        if (ready) all->states[i] = part.state;
+        all->scratch[i] = total;
+        flops += part.flops;
+        if (ready && gr_add(total, (part.scratch_size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT, &total)) continue;
+        s->state = all;
+        gr_products_release(s);
+        return ready ? gr_decline(why, "sizes overflow") : false;
+    }
+    s->flops = flops;
+    s->scratch_size = total;
+    s->state = all;
+    return true;
+}
+
+/* Whether the run is a product with packed weights and nothing after it. */
+static bool is_plain(const state *st) { return st->pack && st->result == SIZE_MAX && st->input[ADDEND] < 0; }
+
+gr_status gr_products_run(const gr_step *s, gr_err *err)
+{
+    const products *all = s->state;
+    gr_gemm together[GR_GEMM_MAX];
+    int n = 0;
+    for (int i = 0; i < all->count; i++) {
+        const state *st = all->states[i];
+        const gr_step part = part_of(s, all, i);
+        if (!st || !part.out[0]->elements) continue;
+        if (is_plain(st))
+            together[n++] = packed_gemm(st, operand(&part, st, A), operand(&part, st, BIAS),
+                                        operand(&part, st, RESIDUAL), part.out[0]->data);
+        else
+            GR_TRY(gr_product_run(&part, err));
+    }
+    gr_gemm_run_all(together, n);
     return GR_OK;
 }

@@ -35,4 +35,11 @@ bool gr_product_prepare_packed(gr_step *s, const gr_product *p, gr_why *why);
 gr_status gr_product_run(const gr_step *s, gr_err *err);
 void gr_product_release(gr_step *s);
 
+/* The same for a step that is several products at once, up to GR_GEMM_MAX: the i-th makes output i, if that is wanted.
+ * Each has the bits that it has as a step of its own. */
+typedef bool gr_product_prepare(gr_step *s, const gr_product *p, gr_why *why);
+bool gr_products_prepare(gr_step *s, int count, const gr_product *p, gr_product_prepare *prepare, gr_why *why);
+gr_status gr_products_run(const gr_step *s, gr_err *err);
+void gr_products_release(gr_step *s);
+
 #endif

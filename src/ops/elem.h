@@ -15,6 +15,18 @@ static inline double gr_at(const gr_tensor *t, int64_t i)
     return v;
 }
 
+/* The same of a constant that stands at any address. */
+static inline double gr_at_unaligned(const gr_tensor *t, int64_t i)
+{
+    double value = 0;
+    GR_DISPATCH_FLOATS(t->dtype, T, {
+        T x;
+        memcpy(&x, (const char *)t->data + i * (int64_t)sizeof x, sizeof x);
+        value = (double)GR_GET(x);
+    })
+    return value;
+}
+
 static inline void gr_at_put(const gr_tensor *t, int64_t i, double v) { gr_store_f64(t->dtype, 1, &v, t->data, i); }
 
 /* v as a tensor of that floating-point type would hold it. */

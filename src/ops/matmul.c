@@ -3,8 +3,7 @@
  * MatMul, Gemm, and their fused forms: FusedMatMul (com.microsoft) and Linear (graphrun), which is
  * y = activation(x W + bias) + residual. Each describes itself as a gr_product over strides; the kernels are shared.
  */
-#include "op.h"
-#include "loops.h"
+#include "elem.h"
 #include "exec/product.h"
 
 enum form { MATMUL, FUSED, GEMM, LINEAR };
@@ -309,17 +308,6 @@ static double activation(double x, enum gr_gemm_act act)
 }
 
 /* An element of an input, which may stand at any address. */
-static double float_at(const gr_tensor *t, int64_t i)
-{
-    double value = 0;
-    GR_DISPATCH_FLOATS(t->dtype, T, {
-        T x;
-        memcpy(&x, (const char *)t->data + i * (int64_t)sizeof x, sizeof x);
-        value = (double)GR_GET(x);
-    })
-    return value;
-}
-
 static uint64_t int_at(const gr_tensor *t, int64_t i)
 {
     uint64_t value = 0;
@@ -335,13 +323,13 @@ static void ref_float(const gr_step *s, const gr_product *p, int64_t row, int64_
 {
     double y = 0;
     for (int64_t k = 0; k < p->k; k++)
-        y += float_at(s->in[p->a], a + k * p->a_col) * float_at(s->in[p->b], b + k * p->b_row);
+        y += gr_at_unaligned(s->in[p->a], a + k * p->a_col) * gr_at_unaligned(s->in[p->b], b + k * p->b_row);
     y *= (double)p->alpha;
-    if (p->bias >= 0) y += float_at(s->in[p->bias], j);
+    if (p->bias >= 0) y += gr_at_unaligned(s->in[p->bias], j);
     y = activation(y, p->act);
-    if (p->residual >= 0) y += float_at(s->in[p->residual], row * p->n + j);
+    if (p->residual >= 0) y += gr_at_unaligned(s->in[p->residual], row * p->n + j);
     if (p->addend >= 0)
-        y += (double)p->beta * float_at(s->in[p->addend], row * p->addend_row + j * p->addend_col);
+        y += (double)p->beta * gr_at_unaligned(s->in[p->addend], row * p->addend_row + j * p->addend_col);
     GR_DISPATCH_FLOATS(p->dtype, T, GR_PUT((T *)s->out[0]->data + row * p->n + j, (GR_COMPUTE(T))y);)
 }
 

@@ -21,6 +21,8 @@ static const gr_pass pipeline[] = {
     {"attention", gr_pass_attention},
     {"add-layer-norm", gr_pass_add_layer_norm},
     {"linear-residual", gr_pass_linear_residual},
+    /* Layers that have found neither activation nor residual by now are the projections of attention. */
+    {"projections", gr_pass_projections},
 };
 
 enum { PASSES = sizeof pipeline / sizeof *pipeline };

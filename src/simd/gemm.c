@@ -114,20 +114,31 @@ static void run_item(const gr_gemm *g, const gr_tiles *tiles, const cut *c, int6
          panels * (group + 1) / c->groups);
 }
 
-void gr_gemm_run(const gr_gemm *g)
+void gr_gemm_run_all(const gr_gemm *g, int count)
 {
     const gr_tiles *tiles = gr_tiles_best();
-    if (g->m <= 0 || g->n <= 0) return;
-    const bool alone = (double)g->m * (double)g->n * (double)g->k < SMALL_WORK || omp_in_parallel();
-    const cut c = cut_for(g, tiles, alone ? 1 : omp_get_max_threads());
-    const int64_t items = c.row_blocks * c.groups;
-    if (alone || items == 1) {
-        for (int64_t i = 0; i < items; i++) run_item(g, tiles, &c, i);
-        return;
+    cut cuts[GR_GEMM_MAX];
+    int64_t ends[GR_GEMM_MAX], items = 0;
+    double work = 0;
+    for (int i = 0; i < count; i++) work += (double)g[i].m * (double)g[i].n * (double)g[i].k;
+    const bool alone = work < SMALL_WORK || omp_in_parallel();
+    const int threads = alone ? 1 : (int)quotient_up(omp_get_max_threads(), count);
+    for (int i = 0; i < count; i++) {
+        if (g[i].m > 0 && g[i].n > 0) {
+            cuts[i] = cut_for(&g[i], tiles, threads);
+            items += cuts[i].row_blocks * cuts[i].groups;
+        }
+        ends[i] = items;
     }
-#pragma omp parallel for schedule(dynamic)
-    for (int64_t i = 0; i < items; i++) run_item(g, tiles, &c, i);
+#pragma omp parallel for schedule(dynamic) if (!alone && items > 1)
+    for (int64_t i = 0; i < items; i++) {
+        int which = 0;
+        while (i >= ends[which]) which++;
+        run_item(&g[which], tiles, &cuts[which], i - (which ? ends[which - 1] : 0));
+    }
 }
+
+void gr_gemm_run(const gr_gemm *g) { gr_gemm_run_all(g, 1); }
 
 /* ---- small products ---- */
 

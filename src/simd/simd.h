@@ -63,6 +63,10 @@ typedef struct gr_gemm {
 /* Over the whole of C, with the current OpenMP team; in the calling thread alone if that is in a parallel region. C
  * must not overlap A or the residual. A, C and packed are aligned to their elements, bias and residual need not be. */
 void gr_gemm_run(const gr_gemm *g);
+/* The same for up to GR_GEMM_MAX products that do not depend on each other, shared out among the threads together. Each
+ * has the bits that it has alone. */
+enum { GR_GEMM_MAX = 8 };
+void gr_gemm_run_all(const gr_gemm *g, int count);
 
 /* A product of operands with any strides, B not constant, over a batch: for every index of the batch dims,
  * C = alpha * A x B. B is packed into scratch in each run; a batch of at least as many items as threads is spread over

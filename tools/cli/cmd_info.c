@@ -37,11 +37,13 @@ static void print_values(cli_text *out, const char *title, const gr_model *model
 
 static const char *domain_name(const gr_count *c) { return c->domain && *c->domain ? c->domain : "ai.onnx"; }
 
-static void print_counts(cli_text *out, const char *title, const char *what, const gr_count *counts, size_t n)
+static void print_counts(cli_text *out, const char *title, const char *what, const gr_count *counts, size_t n,
+                         int64_t per_layer)
 {
     int64_t total = 0;
     for (size_t i = 0; i < n; i++) total += counts[i].count;
     cli_add(out, "%-11s %s %s", title, cli_thousands(total), what);
+    if (per_layer) cli_add(out, ", %s per layer", cli_thousands(per_layer));
     for (size_t i = 0; i < n; i++) {
         cli_add(out, i % OPS_PER_LINE ? " · " : "\n            ");
         if (counts[i].domain && *counts[i].domain) cli_add(out, "%s.", cli_show(counts[i].domain));
@@ -73,8 +75,8 @@ static void info_text(cli_text *out, const engine *e, const gr_model_summary *s)
         cli_add(out, " · %s %.1f %%", cli_show(s->modules[i].name),
                 100.0 * (double)s->modules[i].count / (double)s->parameters);
     cli_add(out, "\n%-11s %s\n", "weights", cli_bytes(s->weight_bytes));
-    print_counts(out, "operators", "in the file", s->ops, s->op_count);
-    print_counts(out, "steps", "after the passes", s->steps, s->step_count);
+    print_counts(out, "operators", "in the file", s->ops, s->op_count, 0);
+    print_counts(out, "steps", "after the passes", s->steps, s->step_count, s->layer_steps);
 }
 
 static void json_values(cli_json *j, const char *key, const gr_model *model, value_fn get, size_t count)
@@ -142,6 +144,7 @@ static void info_json(cli_text *out, const engine *e, const gr_model_summary *s)
     json_close(&j, ']');
     json_counts(&j, "operators", s->ops, s->op_count);
     json_counts(&j, "steps", s->steps, s->step_count);
+    if (s->layer_steps) json_int(&j, "steps_per_layer", s->layer_steps);
     json_close(&j, '}');
     cli_add(out, "\n");
 }
