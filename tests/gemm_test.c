@@ -300,7 +300,7 @@ static void dnnl_case(gr_packs *packs, int64_t m, int64_t n, int64_t k, bool tra
     const gr_dnnl_spec spec = {.m = m, .n = n, .k = k, .a_row = k, .a_col = 1, .b_row = transposed ? 1 : n,
                                .b_col = transposed ? k : 1, .bias = flags & 1, .residual = flags & 2,
                                .act = (enum gr_gemm_act)(flags >> 2)};
-    gr_why why = {""};
+    gr_why why = {0};
     gr_err err;
     gr_dnnl_matmul *d = gr_dnnl_new(packs, &spec, b, &why);
     if (d) {
@@ -334,7 +334,7 @@ static void test_dnnl(void)
             dnnl_case(packs, shapes[i][0], shapes[i][1], shapes[i][2], flags & 1, flags);
             gr_packs_free(packs);
         }
-    gr_why why = {""};
+    gr_why why = {0};
     CU_ASSERT_PTR_NULL(gr_dnnl_new(NULL, &(gr_dnnl_spec){.m = 3, .n = 4}, NULL, &why));
     CU_ASSERT_STRING_NOT_EQUAL(why.text, "");
     CU_ASSERT(gr_dnnl_version()[0] >= '2');
@@ -346,7 +346,7 @@ static void test_dnnl_shares(void)
     enum { K = 24, N = 40 };
     float *b = drawn(K * N), *a = drawn(150 * K), *c = drawn(150 * N);
     gr_packs *packs = gr_packs_new(NULL);
-    gr_why why = {""};
+    gr_why why = {0};
     for (int64_t m = 1; m <= 150; m++) {
         const gr_dnnl_spec spec = {.m = m, .n = N, .k = K, .a_row = K, .a_col = 1, .b_row = N, .b_col = 1};
         gr_dnnl_matmul *d = gr_dnnl_new(packs, &spec, b, &why);
@@ -374,7 +374,7 @@ static void test_dnnl_batch(void)
     float *a = drawn(X * M * K), *b = drawn(Y * K * N), *c = drawn(X * Y * M * N);
     const gr_dnnl_spec spec = {.m = M, .n = N, .k = K, .nbatch = 2, .batch = {X, Y}, .a_batch = {M * K, 0},
                                .b_batch = {0, K * N}, .a_row = K, .a_col = 1, .b_row = 1, .b_col = K};
-    gr_why why = {""};
+    gr_why why = {0};
     gr_dnnl_matmul *d = gr_dnnl_new(NULL, &spec, NULL, &why);
     if (d) {
         void *scratch = gr_malloc_aligned(gr_dnnl_scratch(d));

@@ -208,7 +208,7 @@ static gr_status make_outputs(call *k, const bool *wanted, gr_err *err)
 
 static gr_status choose_and_run(gr_step *s, const char *kernel, gr_err *err)
 {
-    gr_why why = {""};
+    gr_why why = {0};
     const gr_kernel *k = s->op->kernels;
     for (; k->name; k++) {
         if (kernel && strcmp(kernel, k->name)) continue;

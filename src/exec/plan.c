@@ -255,7 +255,7 @@ __attribute__((format(printf, 2, 3))) static void log_line(const gr_plan *p, con
 static gr_status choose_kernel(gr_plan *p, plan_step *ps, gr_err *err)
 {
     gr_step *s = &ps->step;
-    gr_why why = {""};
+    gr_why why = {0};
     for (const gr_kernel *k = s->op->kernels; k->name; k++) {
         s->scratch_size = 0;
         s->state = NULL;

@@ -122,6 +122,13 @@ struct gr_graph {
 
 static inline gr_value *gr_in(const gr_node *n, uint32_t i) { return i < n->nin ? n->in[i].value : NULL; }
 static inline gr_value *gr_out(const gr_node *n, uint32_t i) { return i < n->nout ? n->out[i] : NULL; }
+/* What messages call a node: its name, or that of its first output. */
+static inline const char *gr_node_label(const gr_node *n)
+{
+    for (uint32_t i = 0; !*n->name && i < n->nout; i++)
+        if (n->out[i]) return n->out[i]->name;
+    return n->name;
+}
 #define GR_FOR_NODES(n, g) for (gr_node *n = (g)->first, *next_ = n ? n->next : NULL; n; n = next_, next_ = n ? n->next : NULL)
 
 /* ---- Building: NULL means out of memory. ---- */

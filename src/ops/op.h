@@ -92,8 +92,11 @@ typedef struct gr_step {
 
 struct gr_body;
 
-/* Why a kernel declines. */
-typedef struct gr_why { char text[160]; } gr_why;
+/* Why a kernel declines, or a rule does not match. */
+typedef struct gr_why {
+    char text[400];
+    const gr_node *node; /* of a rule: the one to blame, or NULL */
+} gr_why;
 /* Always false: `return gr_decline(why, "rank %d > 6", rank);` */
 bool gr_decline(gr_why *why, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -32,6 +32,6 @@ static gr_value *rewrite(gr_build *b, const gr_match *m)
     return gr_build_node(b, "graphrun", "AddLayerNormalization", gr_build_attrs(b, 2, attrs), 4, in);
 }
 
-static const gr_rule rule = {"add-layer-norm", patterns, check, rewrite};
+static const gr_rule rule = {"add-layer-norm", patterns, check, rewrite, NULL, NULL, false};
 
 gr_status gr_pass_add_layer_norm(gr_graph *g, int *hits, gr_err *err) { return gr_apply_rule(g, &rule, hits, err); }

@@ -287,7 +287,7 @@ static gr_status rewrite(gr_graph *g, const found *f, gr_err *err)
 
 gr_status gr_pass_attention(gr_graph *g, int *hits, gr_err *err)
 {
-    for (gr_node *n = g->first, *next; n; n = next) {
+    for (gr_node *n = g->first, *next; n && !gr_pass_stopped(g); n = next) {
         next = n->next;
         found f = {.softmax = n, .scale = 1};
         if (!is_op(n, "Softmax") || !find(&f)) continue;

@@ -89,7 +89,7 @@ static gr_value *one_factor(gr_build *b, const gr_node *n)
 
 gr_status gr_pass_chains(gr_graph *g, int *hits, gr_err *err)
 {
-    for (gr_node *n = g->first, *next; n; n = next) {
+    for (gr_node *n = g->first, *next; n && !gr_pass_stopped(g); n = next) {
         next = n->next;
         const uint32_t before = g->nnodes;
         gr_err failed = {GR_OK, ""};

@@ -104,7 +104,7 @@ gr_status gr_pass_common(gr_graph *g, int *hits, gr_err *err)
     while (cap < 2 * (size_t)g->nnodes) cap *= 2;
     gr_node **table = gr_calloc(cap, sizeof *table);
     if (!table) return gr_nomem(err);
-    for (gr_node *n = g->first; n; n = n->next) {
+    for (gr_node *n = g->first; n && !gr_pass_stopped(g); n = n->next) {
         if (n->nsubgraphs || (n->op->flags & GR_OP_IMPURE)) continue;
         size_t i = (size_t)hash_node(n) & (cap - 1);
         while (table[i] && !same_node(table[i], n)) i = (i + 1) & (cap - 1);

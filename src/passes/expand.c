@@ -55,7 +55,7 @@ gr_status gr_pass_expand(gr_graph *g, int *hits, gr_err *err)
 {
     static const char *const unary[] = {"Cast", "Not", NULL};
     static const char *const binary[] = {"Add", "Sub", "Mul", "Div", "And", "Or", "Where", "Equal", NULL};
-    for (gr_node *n = g->first, *next; n; n = next) {
+    for (gr_node *n = g->first, *next; n && !gr_pass_stopped(g); n = next) {
         next = n->next;
         if (!n->out[0] || n->out[0]->konst) continue;
         if (is_op(n, unary) && expand_of(gr_in(n, 0)) && n->nin == 1)

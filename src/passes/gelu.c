@@ -36,8 +36,8 @@ static gr_value *build(gr_build *b, const gr_match *m, const char *approximate)
 static gr_value *rewrite_erf(gr_build *b, const gr_match *m) { return build(b, m, "none"); }
 static gr_value *rewrite_tanh(gr_build *b, const gr_match *m) { return build(b, m, "tanh"); }
 
-static const gr_rule rules[] = {{"gelu-erf", erf_patterns, check, rewrite_erf},
-                                {"gelu-tanh", tanh_patterns, check, rewrite_tanh}};
+static const gr_rule rules[] = {{"gelu-erf", erf_patterns, check, rewrite_erf, "Erf", NULL, true},
+                                {"gelu-tanh", tanh_patterns, check, rewrite_tanh, "Tanh", NULL, false}};
 
 gr_status gr_pass_gelu(gr_graph *g, int *hits, gr_err *err)
 {

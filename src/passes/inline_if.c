@@ -75,7 +75,7 @@ static gr_status inline_branch(gr_node *n, gr_graph *branch, gr_err *err)
 
 gr_status gr_pass_inline_if(gr_graph *g, int *hits, gr_err *err)
 {
-    for (gr_node *n = g->first, *next; n; n = next) {
+    for (gr_node *n = g->first, *next; n && !gr_pass_stopped(g); n = next) {
         next = n->next;
         const gr_value *cond = gr_in(n, 0);
         if (strcmp(n->op->name, "If") || n->op->domain || n->nsubgraphs != 2 || !cond->konst) continue;

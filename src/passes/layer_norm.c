@@ -26,8 +26,12 @@ static bool check(const gr_match *m, gr_why *why)
     const gr_value *x = gr_bound(m, "x");
     double eps;
     if (x->type.dtype != GR_FLOAT || x->type.rank < 1) return gr_nomatch(why, "x is not a float tensor of known rank");
-    if (!gr_reduces_last_axis(gr_bound_node(m, "m")) || !gr_reduces_last_axis(gr_bound_node(m, "v")))
-        return gr_nomatch(why, "the means are not over the last axis");
+    for (int i = 0; i < 2; i++) {
+        const gr_node *mean = gr_bound_node(m, i ? "v" : "m");
+        if (!gr_reduces_last_axis(mean))
+            return gr_nomatch_at(why, mean, "'%s' is not over the last axis alone, with its dimension kept",
+                                 gr_show(gr_node_label(mean)));
+    }
     if (!gr_scalar_of(gr_bound(m, "eps"), &eps) || !(eps >= 0)) return gr_nomatch(why, "epsilon is not a scalar");
     gr_dim width = x->type.dims[x->type.rank - 1];
     if (!is_row(gr_bound(m, "g"), width) || !is_row(gr_bound(m, "b"), width))
@@ -44,6 +48,6 @@ static gr_value *rewrite(gr_build *b, const gr_match *m)
     return gr_build_node(b, "", "LayerNormalization", gr_build_attrs(b, 2, attrs), 3, in);
 }
 
-static const gr_rule rule = {"layer-norm", patterns, check, rewrite};
+static const gr_rule rule = {"layer-norm", patterns, check, rewrite, "ReduceMean", NULL, false};
 
 gr_status gr_pass_layer_norm(gr_graph *g, int *hits, gr_err *err) { return gr_apply_rule(g, &rule, hits, err); }

@@ -9,6 +9,8 @@
 
 static bool is_matrix(const gr_value *w) { return w->konst && w->type.rank == 2 && w->type.dtype == GR_FLOAT; }
 
+static bool has_weight(const gr_node *product) { return gr_in(product, 1) && gr_in(product, 1)->konst; }
+
 static bool is_row(const gr_value *b, gr_dim n) { return b->type.rank == 1 && b->type.dtype == GR_FLOAT && gr_dim_same(b->type.dims[0], n); }
 
 static bool swaps_two(const gr_node *transpose)
@@ -160,13 +162,13 @@ static gr_value *rewrite_residual(gr_build *b, const gr_match *m)
 
 static const char *const residual_patterns[] = {"(Add n:(Linear _ ...) r)", NULL};
 
-static const gr_rule rules[] = {{"linear", matmul_patterns, check_weight, rewrite_matmul},
-                                {"linear-gemm", gemm_patterns, check_gemm, rewrite_gemm},
-                                {"linear-activation", activation_patterns, check_activation, rewrite_activation},
-                                {"linear-reshaped", reshaped_patterns, check_reshaped, rewrite_reshaped},
-                                {"linear-activation", activation_patterns, check_activation, rewrite_activation}};
-static const gr_rule late[] = {{"linear-reshaped", reshaped_patterns, check_reshaped, rewrite_reshaped},
-                               {"linear-residual", residual_patterns, check_residual, rewrite_residual}};
+static const gr_rule rules[] = {{"linear", matmul_patterns, check_weight, rewrite_matmul, "MatMul", has_weight, false},
+                                {"linear-gemm", gemm_patterns, check_gemm, rewrite_gemm, "Gemm", has_weight, false},
+                                {"linear-activation", activation_patterns, check_activation, rewrite_activation, NULL, NULL, false},
+                                {"linear-reshaped", reshaped_patterns, check_reshaped, rewrite_reshaped, NULL, NULL, false},
+                                {"linear-activation", activation_patterns, check_activation, rewrite_activation, NULL, NULL, false}};
+static const gr_rule late[] = {{"linear-reshaped", reshaped_patterns, check_reshaped, rewrite_reshaped, NULL, NULL, false},
+                               {"linear-residual", residual_patterns, check_residual, rewrite_residual, NULL, NULL, false}};
 
 static gr_status apply(gr_graph *g, const gr_rule *list, size_t n, int *hits, gr_err *err)
 {

@@ -2,30 +2,12 @@
  *
  * Patterns as text, matching with backtracking over the orders of commutative operands, and the driver of rules.
  */
-#include "match.h"
+#include "pattern.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 /* ---- patterns ---- */
-
-enum { MAX_ARGS = 6, MAX_PATTERN_NODES = 64, MAX_COMMUTATIVE = 16 };
-
-/* Exporters write sqrt(2) as 1.4142135, 1.41421354 and 1.4142. */
-#define NUMBER_TOLERANCE 1e-3
-
-typedef enum { P_NODE, P_NAME, P_CONST, P_NUMBER, P_ANY } pattern_kind;
-
-typedef struct pattern {
-    pattern_kind kind;
-    char op[40], name[16];
-    double number;
-    int nargs;
-    bool more; /* further inputs do not matter */
-    bool commutes;
-    int commutative; /* nodes that commute, this one included */
-    struct pattern *args[MAX_ARGS];
-} pattern;
 
 typedef struct parser {
     const char *at;
@@ -52,6 +34,11 @@ static bool may_commute(const char *name)
         for (const gr_op *op = gr_op_families[f]; op->name; op++)
             if ((op->flags & GR_OP_COMMUTES) && !strcmp(op->name, name)) return true;
     return false;
+}
+
+bool gr_pattern_number(const pattern *t, double x)
+{
+    return fabs(x - t->number) <= NUMBER_TOLERANCE * fabs(t->number);
 }
 
 /* Patterns are ours: what does not parse is a broken invariant, shown by every test that uses the rule. */
@@ -119,7 +106,7 @@ static bool match_value(attempt *a, const pattern *t, gr_value *v)
     case P_ANY: return true;
     case P_NAME: return v && bind_name(a, t->name, v, NULL);
     case P_CONST: return v && v->konst && bind_name(a, t->name, v, NULL);
-    case P_NUMBER: return v && gr_scalar_of(v, &x) && fabs(x - t->number) <= NUMBER_TOLERANCE * fabs(t->number);
+    case P_NUMBER: return v && gr_scalar_of(v, &x) && gr_pattern_number(t, x);
     case P_NODE: break;
     }
     return v && v->def && !v->konst && v->def->out[0] == v && match_node(a, t, v->def);
@@ -144,19 +131,21 @@ static bool match_node(attempt *a, const pattern *t, gr_node *n)
 }
 
 /* Whether the values inside are seen by nobody else. */
-static bool closed(const gr_match *m, gr_why *why)
+bool gr_match_closed(const gr_match *m, gr_why *why)
 {
     for (int i = 0; i < m->nnodes; i++) {
         const gr_node *n = m->nodes[i];
         for (uint32_t o = 0; o < n->nout; o++) {
             const gr_value *v = n->out[o];
             if (!v || (n == m->root && o == 0)) continue;
-            if (v->is_output) return gr_nomatch(why, "'%s' inside is an output of the graph", gr_show(v->name));
+            if (v->is_output)
+                return gr_nomatch_at(why, n, "'%s' inside is an output of the graph", gr_show(gr_node_label(n)));
             for (const gr_use *u = v->uses; u; u = u->next) {
                 bool inside = false;
                 for (int k = 0; k < m->nnodes; k++) inside |= m->nodes[k] == u->user;
                 if (!inside)
-                    return gr_nomatch(why, "'%s' inside is also read by a %s", gr_show(v->name), u->user->op->name);
+                    return gr_nomatch_at(why, n, "'%s' inside is also read by %s '%s'", gr_show(gr_node_label(n)),
+                                         u->user->op->name, gr_show(gr_node_label(u->user)));
             }
         }
     }
@@ -217,7 +206,7 @@ static bool find_match(const gr_rule *rule, const pattern *t, gr_graph *g, gr_no
             orders |= (1u << (commutative - a->met)) - 1; /* nodes that were not met make no difference */
             continue;
         }
-        if (!closed(&a->m, why)) continue;
+        if (!gr_match_closed(&a->m, why)) continue;
         if (!rule->check || rule->check(&a->m, why)) return true;
     }
     return false;
@@ -235,19 +224,21 @@ gr_status gr_apply_rule(gr_graph *g, const gr_rule *rule, int *hits, gr_err *err
         if (!(roots[n] = parse(&p)) || roots[n]->commutative > MAX_COMMUTATIVE)
             status = gr_fail(err, GR_EINVAL, "pattern of rule %s is too long", rule->name);
     }
-    for (gr_node *node = g->first, *next; status == GR_OK && node; node = next) {
+    for (gr_node *node = g->first, *next; status == GR_OK && node && !gr_pass_stopped(g); node = next) {
         next = node->next;
         for (int i = 0; i < n; i++) {
-            gr_why why = {""};
+            gr_why why = {0};
             bool done = false;
             if (strcmp(node->op->name, roots[i]->op) || !node->out[0] || node->out[0]->konst) continue;
             if (!find_match(rule, roots[i], g, node, a, &why)) continue;
             if ((status = replace(rule, &a->m, &done, err)) != GR_OK) break;
             if (!done) continue;
+            gr_hit(g, rule->name);
             ++*hits;
             break;
         }
     }
+    if (status == GR_OK && g->log && rule->anchor && !gr_pass_stopped(g)) status = gr_explain_rule(g, rule, roots, n, err);
     gr_free(pool);
     gr_free(a);
     return status;
@@ -275,6 +266,16 @@ bool gr_nomatch(gr_why *why, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(why->text, sizeof why->text, fmt, args);
     va_end(args);
+    return false;
+}
+
+bool gr_nomatch_at(gr_why *why, const gr_node *node, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(why->text, sizeof why->text, fmt, args);
+    va_end(args);
+    why->node = node;
     return false;
 }
 

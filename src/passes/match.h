@@ -60,6 +60,11 @@ typedef struct gr_rule {
     bool (*check)(const gr_match *m, gr_why *why);
     /* The value that replaces the root's first output, or NULL after a failure noted in b->err. Only builds. */
     gr_value *(*rewrite)(gr_build *b, const gr_match *m);
+    /* The operator that makes a reader expect the rule to apply; NULL: there is none. Each one left that begins to look
+     * like a pattern is a near miss. */
+    const char *anchor;
+    bool (*expected)(const gr_node *anchor); /* of those only; NULL: of all */
+    bool sure; /* the operator says it all: even without any likeness */
 } gr_rule;
 
 /* Apply a rule wherever it matches, in one walk. */
@@ -67,6 +72,8 @@ gr_status gr_apply_rule(gr_graph *g, const gr_rule *rule, int *hits, gr_err *err
 
 /* ---- For checks ---- */
 bool gr_nomatch(gr_why *why, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The same with the node that is to blame; the sentence names it. */
+bool gr_nomatch_at(gr_why *why, const gr_node *node, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* A constant of one element; false if it is not one. */
 bool gr_scalar_of(const gr_value *v, double *out);
 /* A constant list of integers (rank 0 or 1). */

@@ -106,7 +106,7 @@ gr_status gr_pass_noop(gr_graph *g, int *hits, gr_err *err)
     }
     if (casts) GR_TRY(gr_pass_dead(g, &casts, err));
     *hits += casts;
-    for (gr_node *n = g->first, *next; n; n = next) {
+    for (gr_node *n = g->first, *next; n && !gr_pass_stopped(g); n = next) {
         next = n->next;
         gr_value *x = unchanged(n);
         if (!x || n->out[0]->konst) continue;

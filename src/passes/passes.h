@@ -5,7 +5,7 @@
 #ifndef GR_PASSES_H
 #define GR_PASSES_H
 
-#include "graph/ir.h"
+#include "pass.h"
 
 gr_status gr_pass_dead(gr_graph *g, int *hits, gr_err *err);           /* nodes that nothing needs, and folded ones */
 gr_status gr_pass_inline_if(gr_graph *g, int *hits, gr_err *err);      /* If with a known condition */

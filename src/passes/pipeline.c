@@ -67,6 +67,23 @@ static gr_status run_pass(gr_graph *g, const gr_pass *pass, const gr_pass_option
     return o && o->after ? o->after(o->user, g, pass->name, hits, err) : GR_OK;
 }
 
+/* A near miss counts if its anchor was not taken after all, nor computed before the run. */
+static gr_status keep_misses(gr_graph *g, gr_err *err)
+{
+    gr_log *log = g->log;
+    size_t kept = 0;
+    bool *stands = gr_calloc(g->nnodes + 1, sizeof *stands);
+    if (!stands) return gr_nomem(err);
+    for (const gr_node *n = g->first; n; n = n->next) stands[n->id] = true;
+    for (size_t i = 0; i < log->nmisses; i++) {
+        const gr_node *anchor = log->misses[i].anchor;
+        if (stands[anchor->id] && !(gr_out(anchor, 0) && anchor->out[0]->konst)) log->misses[kept++] = log->misses[i];
+    }
+    log->nmisses = kept;
+    gr_free(stands);
+    return GR_OK;
+}
+
 gr_status gr_passes_run(gr_graph *g, const gr_pass_options *options, gr_err *err)
 {
     int swept = 0;
@@ -79,6 +96,7 @@ gr_status gr_passes_run(gr_graph *g, const gr_pass_options *options, gr_err *err
         if (options && options->stops && rewrites >= options->stop_after) break;
         GR_TRY(run_pass(g, &pipeline[i], options, &rewrites, err));
     }
-    if (g->log) g->log->stops = false;
-    return GR_OK;
+    if (!g->log) return GR_OK;
+    g->log->stops = false;
+    return keep_misses(g, err);
 }

@@ -71,11 +71,11 @@ static gr_value *rewrite(gr_build *b, const gr_match *m)
     return gr_build_node(b, "", "Transpose", gr_build_attrs(b, 1, &attr), 1, &x);
 }
 
-static const gr_rule rule = {"transpose-last-two", patterns, check, rewrite};
+static const gr_rule rule = {"transpose-last-two", patterns, check, rewrite, NULL, NULL, false};
 
 gr_status gr_pass_reshape(gr_graph *g, int *hits, gr_err *err)
 {
-    for (gr_node *n = g->first, *next; n; n = next) {
+    for (gr_node *n = g->first, *next; n && !gr_pass_stopped(g); n = next) {
         next = n->next;
         if (!strcmp(n->op->name, "Reshape") && n->out[0] && !n->out[0]->konst) GR_TRY(simplify_target(n, hits, err));
     }
