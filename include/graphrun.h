@@ -237,6 +237,7 @@ typedef struct gr_session_options {
     int64_t max_iterations; /* of all Loop and Scan nodes in one run together; 0: 131,072 */
     gr_log_fn log;          /* NULL: silent */
     void *log_user;
+    bool profile;           /* true: time every step of a run, for gr_session_step */
 } gr_session_options;
 
 /* Make ready to run. `options` may be NULL. The model must outlive the session. */
@@ -276,6 +277,27 @@ typedef struct gr_work_info {
     size_t steps;
 } gr_work_info;
 GR_API void gr_session_work(const gr_session *session, gr_work_info *out);
+
+/* Plan for the shapes of these inputs, whose data may be NULL, and these outputs, without running: what
+ * gr_session_memory and gr_session_work then say is what a run takes, and the first run of that shape has nothing left to
+ * prepare. */
+GR_API gr_status gr_session_prepare(gr_session *session, const gr_named_tensor *inputs, size_t input_count,
+                                    const gr_named_tensor *outputs, size_t output_count, gr_err *err);
+
+/* Step `index` of the run or plan before, in the order in which steps run. Pointers live until the session's next run.
+ * GR_EINVAL beyond the number that gr_session_work gives. */
+typedef struct gr_step_info {
+    const char *node;   /* the file's name for it, or "" */
+    const char *output; /* name of its first output */
+    const char *op, *domain;
+    const char *kernel; /* "interpreter" where shapes depend on data */
+    int rank;           /* of the first output, where its shape is known before the run */
+    const int64_t *dims;
+    double flops;       /* floating-point operations of matrix products */
+    size_t bytes;       /* of its operands, each once; 0 where shapes depend on data */
+    double start, seconds; /* in a profiled run: since its begin, and how long; else 0 */
+} gr_step_info;
+GR_API gr_status gr_session_step(const gr_session *session, size_t index, gr_step_info *out, gr_err *err);
 
 /* Threads that a session with `threads` = 0 uses here: affinity and cgroup CPU quota, at least 1. */
 GR_API int gr_default_threads(void);

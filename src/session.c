@@ -46,6 +46,7 @@ struct gr_session {
     volatile int cancel;
     double flops;
     size_t steps;
+    gr_plan *last[LANES]; /* of the last run; they stay in the cache until the next */
 };
 
 gr_status gr_session_create(gr_model *model, const gr_session_options *options, gr_session **out, gr_err *err)
@@ -146,7 +147,7 @@ static gr_status make_room(gr_session *s, size_t inputs, size_t outputs, gr_err 
 /* What an empty tensor points at: nobody reads or writes it, but a pointer that is NULL could not even be passed on. */
 static _Alignas(64) char nothing[64];
 
-static gr_status check_view(const gr_named_tensor *in, gr_tensor *out, gr_err *err)
+static gr_status check_view(const gr_named_tensor *in, bool shape_only, gr_tensor *out, gr_err *err)
 {
     const gr_tensor_view *t = &in->tensor;
     if (t->rank < 0 || t->rank > GR_MAX_RANK || (t->rank && !t->dims))
@@ -156,6 +157,7 @@ static gr_status check_view(const gr_named_tensor *in, gr_tensor *out, gr_err *e
     if (gr_dtype_bits(t->type) == 0 || !gr_elements(out->rank, out->dims, &out->elements) ||
         !gr_bytes(out->dtype, out->elements, &out->size))
         return gr_fail(err, GR_EINPUT, "input '%s' has a type or shape that no tensor can have", gr_show(in->name));
+    if (shape_only) return GR_OK;
     if (out->size != t->size || (out->size && !t->data))
         return gr_fail(err, GR_EINPUT, "input '%s' comes with %zu bytes, its shape needs %zu", gr_show(in->name), t->size,
                        out->size);
@@ -237,7 +239,8 @@ static gr_status too_many_inputs(const gr_graph *g, const gr_named_tensor *input
 }
 
 /* All that is given is an input of the graph; they mostly come in its order. */
-static gr_status bind_inputs(gr_session *s, const gr_graph *g, const gr_named_tensor *inputs, size_t n, gr_err *err)
+static gr_status bind_inputs(gr_session *s, const gr_graph *g, const gr_named_tensor *inputs, size_t n, bool shape_only,
+                             gr_err *err)
 {
     size_t k = 0;
     for (size_t i = 0; i < g->ninputs; i++, k++) {
@@ -245,12 +248,12 @@ static gr_status bind_inputs(gr_session *s, const gr_graph *g, const gr_named_te
         for (; tried < n && strcmp(inputs[k % n].name, g->inputs[i]->name); tried++) k++;
         if (tried == n) return missing_input(g, g->inputs[i], err);
         k %= n;
-        GR_TRY(check_view(&inputs[k], &s->inputs[i], err));
+        GR_TRY(check_view(&inputs[k], shape_only, &s->inputs[i], err));
         GR_TRY(check_type(g, g->inputs[i], &s->inputs[i], err));
         gr_tensor *t = &s->inputs[i];
         size_t align = ((size_t)gr_dtype_bits(t->dtype) + 7) / 8;
         t->aligned = true;
-        if (!t->size || (uintptr_t)t->data % (align > 8 ? 8 : align) == 0) continue;
+        if (shape_only || !t->size || (uintptr_t)t->data % (align > 8 ? 8 : align) == 0) continue;
         if (s->copy_sizes[i] != t->size || !s->copies[i]) {
             gr_free_aligned(s->copies[i], s->copy_sizes[i]);
             s->copy_sizes[i] = t->size;
@@ -359,7 +362,7 @@ static gr_status find_plan(gr_session *s, const lane *l, gr_plan **out, gr_err *
         if (s->plans[i].used < s->plans[oldest].used) oldest = i;
     }
     gr_plan_options o = {s->options.threads, s->options.max_memory, s->options.max_iterations,
-                         gr_model_packs(s->model), s->options.log, s->options.log_user};
+                         gr_model_packs(s->model), s->options.log, s->options.log_user, s->options.profile};
     gr_plan *made;
     if (s->nplans == s->options.max_plans) {
         gr_plan_free(s->plans[oldest].plan);
@@ -374,32 +377,48 @@ static gr_status find_plan(gr_session *s, const lane *l, gr_plan **out, gr_err *
     return GR_OK;
 }
 
-static gr_status run_lane(gr_session *s, lane *l, gr_named_tensor *outputs, gr_err *err)
+static gr_status plan_lane(gr_session *s, int which, gr_err *err)
 {
     gr_plan *plan;
-    GR_TRY(find_plan(s, l, &plan, err));
-    if (!l->block || gr_plan_block(plan) > l->block_size) {
-        gr_free_aligned(l->block, l->block_size);
-        l->block_size = 0;
-        if (!(l->block = gr_malloc_aligned(gr_plan_block(plan))))
-            return gr_fail(err, GR_ENOMEM, "out of memory for %zu bytes of activations", gr_plan_block(plan));
-        l->block_size = gr_plan_block(plan);
-    }
+    GR_TRY(find_plan(s, &s->lanes[which], &plan, err));
+    s->last[which] = plan;
+    s->flops += gr_plan_flops(plan);
+    s->steps += gr_plan_steps(plan);
+    return GR_OK;
+}
+
+static gr_status give_room(lane *l, size_t size, gr_err *err)
+{
+    if (l->block && size <= l->block_size) return GR_OK;
+    gr_free_aligned(l->block, l->block_size);
+    l->block_size = 0;
+    if (!(l->block = gr_malloc_aligned(size)))
+        return gr_fail(err, GR_ENOMEM, "out of memory for %zu bytes of activations", size);
+    l->block_size = size;
+    return GR_OK;
+}
+
+static gr_status run_lane(gr_session *s, int which, gr_named_tensor *outputs, gr_err *err)
+{
+    lane *l = &s->lanes[which];
+    gr_plan *plan = s->last[which];
+    GR_TRY(give_room(l, gr_plan_block(plan), err));
     gr_threads_state threads = gr_threads_enter(gr_plan_threads(plan));
     gr_status status = gr_plan_run(plan, s->inputs, l->block, l->results, &s->cancel, err);
     gr_threads_leave(threads);
     GR_TRY(status);
-    s->flops += gr_plan_flops(plan);
-    s->steps += gr_plan_steps(plan);
     return give_outputs(s, l, outputs, err);
 }
 
-static gr_status run(gr_session *s, const gr_named_tensor *inputs, size_t nin, gr_named_tensor *outputs, size_t nout,
-                     gr_err *err)
+/* Bind inputs and outputs, and find or make the plans; `shape_only`: the inputs' data is not looked at. */
+static gr_status settle(gr_session *s, const gr_named_tensor *inputs, size_t nin, const gr_named_tensor *outputs,
+                        size_t nout, bool shape_only, gr_err *err)
 {
     gr_variant variant = {0};
     lane *plain = &s->lanes[PLAIN];
-    take_back(s, outputs, nout);
+    s->flops = 0;
+    s->steps = 0;
+    for (int i = 0; i < LANES; i++) s->last[i] = NULL;
     GR_TRY(gr_model_graph(s->model, &variant, &plain->graph, err));
     GR_TRY(make_room(s, nin > plain->graph->ninputs ? nin : plain->graph->ninputs, nout, err));
     GR_TRY(sort_names(s, plain->graph, inputs, nin, err));
@@ -408,17 +427,15 @@ static gr_status run(gr_session *s, const gr_named_tensor *inputs, size_t nin, g
         GR_TRY(gr_model_graph(s->model, &variant, &plain->graph, err));
     }
     GR_TRY(make_room(s, plain->graph->ninputs, nout, err));
-    GR_TRY(bind_inputs(s, plain->graph, inputs, nin, err));
+    GR_TRY(bind_inputs(s, plain->graph, inputs, nin, shape_only, err));
     if (nin > plain->graph->ninputs) return too_many_inputs(plain->graph, inputs, nin, err);
     if (!names_agree(plain->graph, s->inputs)) {
         variant.nameless = true;
         GR_TRY(gr_model_graph(s->model, &variant, &plain->graph, err));
     }
     GR_TRY(bind_outputs(s, &variant, outputs, nout, err));
-    s->flops = 0;
-    s->steps = 0;
     for (int i = 0; i < LANES; i++)
-        if (s->lanes[i].count) GR_TRY(run_lane(s, &s->lanes[i], outputs, err));
+        if (s->lanes[i].count) GR_TRY(plan_lane(s, i, err));
     return GR_OK;
 }
 
@@ -428,7 +445,36 @@ gr_status gr_session_run(gr_session *s, const gr_named_tensor *inputs, size_t in
     if (!s || (input_count && !inputs) || (output_count && !outputs))
         return gr_fail(err, GR_EINVAL, "gr_session_run: session, inputs and outputs must not be NULL");
     s->cancel = 0;
-    return run(s, inputs, input_count, outputs, output_count, err);
+    take_back(s, outputs, output_count);
+    GR_TRY(settle(s, inputs, input_count, outputs, output_count, false, err));
+    for (int i = 0; i < LANES; i++)
+        if (s->last[i]) GR_TRY(run_lane(s, i, outputs, err));
+    return GR_OK;
+}
+
+gr_status gr_session_prepare(gr_session *s, const gr_named_tensor *inputs, size_t input_count,
+                             const gr_named_tensor *outputs, size_t output_count, gr_err *err)
+{
+    if (!s || (input_count && !inputs) || (output_count && !outputs))
+        return gr_fail(err, GR_EINVAL, "gr_session_prepare: session, inputs and outputs must not be NULL");
+    GR_TRY(settle(s, inputs, input_count, outputs, output_count, true, err));
+    for (int i = 0; i < LANES; i++)
+        if (s->last[i]) GR_TRY(give_room(&s->lanes[i], gr_plan_block(s->last[i]), err));
+    return GR_OK;
+}
+
+gr_status gr_session_step(const gr_session *s, size_t index, gr_step_info *out, gr_err *err)
+{
+    size_t i = index;
+    for (int l = 0; s && out && l < LANES; l++) {
+        size_t n = s->last[l] ? gr_plan_steps(s->last[l]) : 0;
+        if (i < n) {
+            *out = gr_plan_step(s->last[l], i);
+            return GR_OK;
+        }
+        i -= n;
+    }
+    return gr_fail(err, GR_EINVAL, "gr_session_step: there is no step %zu", index);
 }
 
 void gr_session_memory(const gr_session *s, gr_memory_info *out)

@@ -301,7 +301,46 @@ static void test_options(void)
     close_running(&r);
 }
 
+/* ---- plans and profiles ---- */
+
+static void test_prepare(void)
+{
+    running r;
+    const gr_session_options options = {.struct_size = sizeof options, .profile = true, .threads = 1};
+    const int64_t dims[] = {8, 16};
+    float x[8 * 16];
+    gr_named_tensor in = {"x", {GR_FLOAT, 2, dims, NULL, 0}}, out = WANTED("y");
+    gr_memory_info before, after;
+    gr_work_info work;
+    gr_step_info step;
+    for (int i = 0; i < 8 * 16; i++) x[i] = -1;
+    if (!open_text(SIMPLE, NULL, &options, &r)) return;
+    CHECK_FAILS(gr_session_step(r.session, 0, &step, &err), GR_EINVAL, "there is no step 0");
+    CHECK_OK(gr_session_prepare(r.session, &in, 1, &out, 1, &err));
+    gr_session_memory(r.session, &before);
+    gr_session_work(r.session, &work);
+    CU_ASSERT_EQUAL(work.steps, 2);
+    CHECK_OK(gr_session_step(r.session, 1, &step, &err));
+    CU_ASSERT_STRING_EQUAL(step.op, "Exp");
+    CU_ASSERT_STRING_EQUAL(step.output, "y");
+    CU_ASSERT_EQUAL(step.rank, 2);
+    CU_ASSERT_EQUAL(step.bytes, 2 * sizeof x);
+    CU_ASSERT_EQUAL(step.seconds, 0);
+    in = FLOATS("x", 2, dims, x);
+    CHECK_OK(gr_session_run(r.session, &in, 1, &out, 1, &err));
+    gr_session_memory(r.session, &after);
+    CU_ASSERT_TRUE(!memcmp(&before, &after, sizeof before)); /* the run takes what the plan said */
+    CU_ASSERT_EQUAL(((float *)out.tensor.data)[0], 1);
+    CHECK_OK(gr_session_step(r.session, 1, &step, &err));
+    CU_ASSERT_TRUE(step.seconds > 0 && step.start > 0);
+    CHECK_FAILS(gr_session_step(r.session, 2, &step, &err), GR_EINVAL, "there is no step 2");
+    in.tensor.data = NULL; /* a run needs data */
+    CHECK_FAILS(gr_session_run(r.session, &in, 1, &out, 1, &err), GR_EINPUT, "bytes");
+    close_running(&r);
+}
+
 static CU_TestInfo tests[] = {
+    {"plans and profiles", test_prepare},
     {"cancelling", test_cancel},
     {"limit of iterations", test_iterations},
     {"limit of memory", test_memory_limit},

@@ -7,6 +7,7 @@
 #include "exec/packs.h"
 #include "exec/threads.h"
 #include <stdio.h>
+#include <time.h>
 
 /* What depends on shapes only is computed once per plan, if it is not larger than this. */
 enum { FOLD_OUTPUT = 16 << 20, FOLD_BUDGET = 128 << 20 };
@@ -53,6 +54,7 @@ struct gr_plan {
     char *bound;       /* block that slots point into */
     bool rehomed;
     double flops;
+    double *times; /* NULL: not profiled; seconds on a clock when step i of the last run began, and after the last */
     gr_exec exec;
 };
 
@@ -360,6 +362,7 @@ static gr_status make_plan(gr_plan *p, gr_err *err)
     }
     GR_TRY(place_copies(p, err));
     p->homes = GR_NEWS(p->arena, p->nbuffers, char *);
+    if (p->options.profile && !(p->times = GR_NEWS(p->arena, p->nsteps + 1, double))) return gr_nomem(err);
     return p->homes ? check_memory(p, err) : gr_nomem(err);
 }
 
@@ -462,7 +465,38 @@ double gr_plan_flops(const gr_plan *p) { return p->flops; }
 int gr_plan_threads(const gr_plan *p) { return p->options.threads; }
 size_t gr_plan_steps(const gr_plan *p) { return p->nsteps; }
 
+/* Bytes that the step has to read and write once: its operands, and of a table those that it gathers. */
+static size_t operand_bytes(const gr_step *s)
+{
+    size_t in = 0, out = 0;
+    for (uint32_t i = 0; i < s->nin; i++) in += s->in[i] ? s->in[i]->size : 0;
+    for (uint32_t o = 0; o < s->nout; o++) out += s->out[o] ? s->out[o]->size : 0;
+    bool moves = s->op->flags & (GR_OP_MOVE | GR_OP_MOVE_ALL);
+    return out + (moves && in > out ? out : in);
+}
+
+gr_step_info gr_plan_step(const gr_plan *p, size_t i)
+{
+    const plan_step *ps = &p->steps[i];
+    const gr_step *s = &ps->step;
+    gr_step_info info = {.node = ps->node->name, .op = s->op->name, .domain = s->op->domain ? s->op->domain : "",
+                         .output = "", .kernel = s->kernel ? s->kernel->name : "interpreter", .flops = s->flops};
+    if (!ps->dynamic) info.bytes = operand_bytes(s);
+    for (uint32_t o = 0; o < s->nout && !*info.output; o++)
+        if (ps->node->out[o]) info.output = ps->node->out[o]->name;
+    if (!ps->dynamic && s->nout && s->out[0]) info.rank = s->out[0]->rank, info.dims = s->out[0]->dims;
+    if (p->times) info.start = p->times[i] - p->times[0], info.seconds = p->times[i + 1] - p->times[i];
+    return info;
+}
+
 /* ---- running ---- */
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 
 /* A wanted value with a buffer of its own that nothing else ever uses can be computed where the caller wants it. */
 static bool may_rehome(const gr_plan *p, const slot *s)
@@ -534,9 +568,11 @@ gr_status gr_plan_run(gr_plan *p, const gr_tensor *inputs, void *block, gr_tenso
     for (uint32_t i = 0; i < p->nsteps; i++) {
         plan_step *ps = &p->steps[i];
         if (cancel && *cancel) return gr_fail(err, GR_ECANCELLED, "the run was cancelled");
+        if (p->times) p->times[i] = now();
         gr_status status = ps->dynamic ? run_dynamic(p, ps, i, err) : ps->step.kernel->run(&ps->step, err);
         if (status != GR_OK) return gr_fail_at(ps->node->op, ps->node->name, status, err);
     }
+    if (p->times) p->times[p->nsteps] = now();
     for (size_t i = 0; i < p->nwanted; i++) {
         const slot *s = slot_of(p, p->wanted[i]);
         bool elsewhere = results[i].data != NULL;

@@ -18,6 +18,7 @@ typedef struct gr_plan_options {
     gr_packs *packs;
     gr_log_fn log;          /* NULL: silent */
     void *log_user;
+    bool profile;           /* time every step */
 } gr_plan_options;
 
 /* Shapes of the graph's inputs, in their order, and values of the graph that are wanted. `inputs` need no data. */
@@ -33,6 +34,8 @@ size_t gr_plan_bytes(const gr_plan *plan);
 double gr_plan_flops(const gr_plan *plan);
 int gr_plan_threads(const gr_plan *plan); /* that a run must have; fewer than asked for where the work is small */
 size_t gr_plan_steps(const gr_plan *plan);
+/* Step i: what it is and, of the last run, when it ran if the plan is profiled. Names live as long as the plan. */
+gr_step_info gr_plan_step(const gr_plan *plan, size_t i);
 
 /* Run with inputs' data, in a block. `results[i]`: if its data is not NULL, it has room for `size` bytes, and the value
  * is computed right there if it has a buffer of its own that fits. On success results[i] describes the i-th wanted value; its data lies in the block, in

@@ -38,7 +38,8 @@ typedef struct cli_command {
     const char *text;                                                  /* what it does, at length */
 } cli_command;
 
-extern const cli_command cli_run_command, cli_info_command, cli_verify_command, cli_bench_command, cli_print_command;
+extern const cli_command cli_run_command, cli_info_command, cli_verify_command, cli_bench_command, cli_print_command,
+    cli_profile_command, cli_plan_command;
 
 /* Fill the targets and the positional arguments. Handles --help. A mistake ends the process with status 2. `options`
  * ends with a NULL name. */

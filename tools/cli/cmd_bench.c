@@ -2,29 +2,19 @@
  *
  * graphrun bench: how long a model takes by shape, with random ids.
  */
-#include "engine.h"
-#include "feed.h"
 #include "json.h"
-#include "run_inputs.h"
+#include "trial.h"
 #include <math.h>
 #include <stdlib.h>
 
-#define SHAPES_MAX     64
-#define RUNS_MIN       5
-#define RUNS_MAX       100000
-#define VOCABULARY_TRY 1000
+#define RUNS_MIN 5
+#define RUNS_MAX 100000
 
 typedef struct bench {
-    engine e;
-    run_inputs in;
-    feed f;
+    trial t;
     double seconds;
     int64_t runs;
     bool json;
-    double create_seconds;
-    int64_t vocabulary; /* ids are below it */
-    gr_named_tensor *outputs;
-    size_t output_count;
     double *times;
     size_t count, cap;
     cli_text out;
@@ -44,46 +34,16 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static bool run_one(bench *b, double *seconds, gr_err *err)
-{
-    for (size_t i = 0; i < b->output_count; i++) {
-        gr_value_info info;
-        gr_model_output(b->e.model, i, &info);
-        b->outputs[i] = (gr_named_tensor){.name = info.name};
-    }
-    double start = cli_now();
-    engine_check_interrupt();
-    gr_status status = gr_session_run(b->e.session, b->f.inputs, b->f.input_count, b->outputs, b->output_count, err);
-    *seconds = cli_now() - start;
-    if (engine_interrupted()) exit(CLI_EXIT_INTERRUPT);
-    return status == GR_OK;
-}
-
-/* The first run of a shape. The vocabulary is not in the file's interface, so ids that the model refuses are tried
- * again below half the bound. */
-static bool first_run(bench *b, const cli_sizes *shape, measured *m, gr_err *err)
-{
-    int64_t choices = shape->count == 3       ? shape->at[1]
-                      : feed_rank(&b->f) == 3 ? (b->f.choices_fixed > 0 ? b->f.choices_fixed : 2)
-                                              : 1;
-    for (;; b->vocabulary /= 2) {
-        if (!feed_random(&b->f, shape->at[0], choices, shape->at[shape->count - 1], b->vocabulary, err)) return false;
-        if (run_one(b, &m->first, err)) break;
-        if (err->status != GR_EINPUT || b->vocabulary == 1) return false;
-    }
-    m->tokens = (double)(b->f.rows * b->f.choices * b->f.length);
-    return true;
-}
-
 static bool measure(bench *b, const cli_sizes *shape, measured *m, gr_err *err)
 {
     *m = (measured){0};
-    if (!first_run(b, shape, m, err)) return false;
+    if (!trial_first(&b->t, shape, &m->first, err)) return false;
+    m->tokens = (double)(b->t.f.rows * b->t.f.choices * b->t.f.length);
     b->count = 0;
     double seconds, start = cli_now();
     size_t least = b->runs > 0 ? (size_t)b->runs : RUNS_MIN, most = b->runs > 0 ? (size_t)b->runs : RUNS_MAX;
     while (b->count < least || (cli_now() - start < b->seconds && b->count < most)) {
-        if (!run_one(b, &seconds, err)) return false;
+        if (!trial_run(&b->t, &seconds, err)) return false;
         *CLI_PUSH(b->times, b->count, b->cap) = seconds;
     }
     qsort(b->times, b->count, sizeof *b->times, ascending);
@@ -94,25 +54,18 @@ static bool measure(bench *b, const cli_sizes *shape, measured *m, gr_err *err)
     m->p90 = b->times[(size_t)ceil(0.9 * (double)n) - 1];
     gr_work_info work = {0};
     gr_memory_info memory = {0};
-    gr_session_work(b->e.session, &work);
-    gr_session_memory(b->e.session, &memory);
+    gr_session_work(b->t.e.session, &work);
+    gr_session_memory(b->t.e.session, &memory);
     m->flops = work.flops;
     m->arena = memory.arena_bytes;
     m->anonymous = engine_anonymous_memory();
     return true;
 }
 
-static void shape_text(const cli_sizes *s, char *out, size_t room)
-{
-    size_t used = 0;
-    for (int i = 0; i < s->count; i++)
-        used += (size_t)snprintf(out + used, room - used, "%s%lld", i ? "x" : "", (long long)s->at[i]);
-}
-
 static void report(bench *b, const cli_sizes *shape, const measured *m)
 {
     char name[80];
-    shape_text(shape, name, sizeof name);
+    trial_shape_text(shape, name, sizeof name);
     if (b->json) {
         json_open(&b->j, NULL, '{');
         json_text(&b->j, "shape", name);
@@ -134,45 +87,23 @@ static void report(bench *b, const cli_sizes *shape, const measured *m)
     cli_flush(&b->out);
 }
 
-static size_t settle_shapes(const bench *b, const cli_command *self, const char *text, cli_sizes *shapes)
-{
-    const feed *f = &b->f;
-    size_t n;
-    if (text) {
-        n = cli_parse_sizes(text, shapes, SHAPES_MAX);
-        if (!n) cli_usage(self, "--shape wants sizes as 1x8,4x128, not '%s'", cli_show(text));
-    } else if (f->length_fixed > 0 || f->batch_size > 0) {
-        shapes[0] =
-            (cli_sizes){2, {f->batch_size > 0 ? f->batch_size : 1, f->length_fixed > 0 ? f->length_fixed : 128}};
-        return 1;
-    } else {
-        n = cli_parse_sizes("1x8,1x32,1x128,8x128", shapes, SHAPES_MAX);
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (shapes[i].count < 2) shapes[i] = (cli_sizes){2, {1, shapes[i].at[0]}};
-        if (shapes[i].count == 3 && feed_rank(f) != 3)
-            cli_usage(self, "the model has no choices, so give --shape as BATCHxLENGTH");
-    }
-    return n;
-}
-
 static void begin_report(bench *b)
 {
-    int threads = b->e.threads > 0 ? (int)b->e.threads : gr_default_threads();
+    int threads = b->t.e.threads > 0 ? (int)b->t.e.threads : gr_default_threads();
     if (b->json) {
         b->j = (cli_json){&b->out, true};
         json_open(&b->j, NULL, '{');
-        json_text(&b->j, "model", b->e.path);
+        json_text(&b->j, "model", b->t.e.path);
         json_text(&b->j, "version", gr_version_string());
         json_text(&b->j, "onednn", gr_onednn_version_string());
         json_int(&b->j, "threads", threads);
-        json_number(&b->j, "load_ms", 1e3 * b->e.load_seconds);
-        json_number(&b->j, "create_ms", 1e3 * b->create_seconds);
+        json_number(&b->j, "load_ms", 1e3 * b->t.e.load_seconds);
+        json_number(&b->j, "create_ms", 1e3 * b->t.create_seconds);
         json_open(&b->j, "shapes", '[');
         return;
     }
-    cli_add(&b->out, "%s: %d thread%s, loaded in %.1f ms, session in %.1f ms\n", cli_show(b->e.path), threads,
-            threads == 1 ? "" : "s", 1e3 * b->e.load_seconds, 1e3 * b->create_seconds);
+    cli_add(&b->out, "%s: %d thread%s, loaded in %.1f ms, session in %.1f ms\n", cli_show(b->t.e.path), threads,
+            threads == 1 ? "" : "s", 1e3 * b->t.e.load_seconds, 1e3 * b->t.create_seconds);
     cli_add(&b->out, "%-10s %12s %12s %12s %10s %8s %11s %11s\n", "shape", "first run", "median", "p90", "tokens/s",
             "GFLOP/s", "anonymous", "arena");
     cli_flush(&b->out);
@@ -195,9 +126,9 @@ static void run_shapes(bench *b, const cli_sizes *shapes, size_t n)
         measured m;
         if (!measure(b, &shapes[i], &m, &err)) {
             char name[80];
-            shape_text(&shapes[i], name, sizeof name);
+            trial_shape_text(&shapes[i], name, sizeof name);
             cli_fail_context(&err, "shape %s", name);
-            engine_die(&b->e, &err);
+            engine_die(&b->t.e, &err);
         }
         report(b, &shapes[i], &m);
     }
@@ -205,11 +136,10 @@ static void run_shapes(bench *b, const cli_sizes *shapes, size_t n)
 
 static int run(const cli_command *self, int argc, char **argv)
 {
-    bench b = {.seconds = 1, .vocabulary = VOCABULARY_TRY};
+    bench b = {.seconds = 1};
     cli_list names = {0}, inputs = {0};
     const char *shape = NULL;
-    gr_err err;
-    cli_sizes shapes[SHAPES_MAX];
+    cli_sizes shapes[TRIAL_SHAPES];
     const cli_option options[] = {
         {"--shape", "LIST", CLI_WORD, &shape,
          "BATCHxLENGTH or BATCHxCHOICESxLENGTH, several apart by commas\n(default 1x8,1x32,1x128,8x128, or what the "
@@ -220,32 +150,21 @@ static int run(const cli_command *self, int argc, char **argv)
         {"--runs", "N", CLI_INT, &b.runs, "exactly N runs per shape instead", 1},
         {"--input", "NAME=FILE", CLI_WORDS, &inputs, "an input that is not to be random; repeatable", 0},
         {"--json", NULL, CLI_FLAG, &b.json, "print JSON instead of text", 0},
-        ENGINE_OPTIONS(b.e),
+        ENGINE_OPTIONS(b.t.e),
         {0}};
     cli_parse(self, options, argc, argv, &names);
     if (names.n != 1) cli_usage(self, "give one model");
-    double start = cli_now();
-    if (!engine_open(&b.e, names.items[0], &err)) engine_die(&b.e, &err);
-    b.create_seconds = cli_now() - start - b.e.load_seconds;
-    b.in = (run_inputs){.model = b.e.model, .max_memory = b.e.max_memory};
-    for (size_t i = 0; i < inputs.n; i++) run_inputs_add(&b.in, inputs.items[i]);
-    if (b.in.ids_path) cli_usage(self, "bench makes its own token ids, so %s has no use", cli_show(b.in.ids_path));
-    if (!feed_init_random(&b.f, b.e.model, b.in.tensors, b.in.count, &err)) engine_die(&b.e, &err);
-    b.output_count = gr_model_output_count(b.e.model);
-    b.outputs = cli_array(b.output_count, sizeof *b.outputs);
-    size_t n = settle_shapes(&b, self, shape, shapes);
-    engine_catch_interrupt(&b.e);
+    trial_open(&b.t, self, names.items[0], &inputs);
+    size_t n = trial_shapes(&b.t, self, shape, "1x8,1x32,1x128,8x128", shapes);
+    engine_catch_interrupt(&b.t.e);
     begin_report(&b);
     run_shapes(&b, shapes, n);
     end_report(&b);
-    feed_free(&b.f);
-    run_inputs_free(&b.in);
-    free(b.outputs);
     free(b.times);
     free(names.items);
     free(inputs.items);
     cli_text_free(&b.out);
-    engine_close(&b.e);
+    trial_close(&b.t);
     return CLI_EXIT_OK;
 }
 

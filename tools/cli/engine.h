@@ -14,6 +14,7 @@ typedef struct engine {
     size_t max_memory;
     bool no_passes;
     const char *verbose;
+    bool profile; /* time every step */
     gr_model *model;
     gr_session *session;
     double load_seconds;
