@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Attention: softmax(q k^T scale + bias) v for every head. Two operators share the kernels: ONNX's (grouped heads,
- * caches, causal and windowed masks, soft cap) and the fused graphrun.Attention, which takes queries [batch, tokens,
- * heads * size] as they leave their matrix product, keys and values like that or split by heads [batch, heads, tokens,
- * size] as they leave a cache, and adds one mask.
+ * caches, causal and windowed masks, soft cap) and the fused graphrun.Attention, which takes queries, keys and values
+ * [batch, tokens, heads * size] as they leave their matrix product or split by heads [batch, heads, tokens, size] as
+ * they leave a cache, gives [batch, tokens, heads * size], adds one mask, and may multiply the probabilities by factors
+ * that broadcast to them (a head mask). Its output 3 is the probabilities after that.
  *
  * The bias of a query row is the sum of the mask and -inf for every key that may not be seen. ONNX gives zeros for a
  * query that sees no key at all; the fused operator is only a spelling of Softmax and gives NaN as that does, unless its
@@ -12,8 +13,8 @@
 #include "elem.h"
 #include "simd/simd.h"
 
-enum { QUERY, KEY, VALUE, MASK, PAST_KEY, PAST_VALUE, VALID }; /* inputs; the fused operator has the first four */
-enum { Y, PRESENT_KEY, PRESENT_VALUE, SCORES };                /* outputs; the fused operator has the first */
+enum { QUERY, KEY, VALUE, MASK, PAST_KEY, PAST_VALUE, VALID, FACTORS }; /* inputs; the last one of the fused operator */
+enum { Y, PRESENT_KEY, PRESENT_VALUE, SCORES };                         /* outputs */
 enum scores_mode { RAW, CAPPED, BIASED, PROBABILITIES };
 
 typedef struct params {
@@ -69,13 +70,16 @@ static gr_status parse_fused(gr_attrs attrs, gr_arena *arena, const void **out, 
     params *p = GR_NEW(arena, params);
     if (!p) return gr_nomem(err);
     *out = p;
-    *p = (params){.fused = true, .left = -1, .right = -1, .scaled = gr_attr_find(attrs, "scale") != NULL};
+    *p = (params){.fused = true,
+                  .left = -1,
+                  .right = -1,
+                  .scaled = gr_attr_find(attrs, "scale") != NULL,
+                  .mode = PROBABILITIES};
     GR_TRY(gr_attr_bool(attrs, "empty_is_zero", false, &p->zero_empty, err));
     if (!gr_attr_find(attrs, "num_heads")) return gr_fail(err, GR_EMODEL, "attribute 'num_heads' is missing");
     GR_TRY(gr_attr_float(attrs, "scale", 0, &p->scale, err));
     GR_TRY(gr_attr_int_in(attrs, "num_heads", 1, 1, INT32_MAX, &p->heads, err));
-    p->kv_heads = p->heads;
-    return GR_OK;
+    return gr_attr_int_in(attrs, "kv_num_heads", p->heads, 1, INT32_MAX, &p->kv_heads, err);
 }
 
 /* ---- inference ---- */
@@ -161,12 +165,13 @@ static gr_status measure(const gr_infer *c, shape *z, gr_err *err)
     return GR_OK;
 }
 
-static gr_status check_mask(const gr_infer *c, const shape *z, gr_dim total, gr_err *err)
+/* A mask or factors. */
+static gr_status check_mask(const gr_infer *c, uint32_t input, const shape *z, gr_dim total, gr_err *err)
 {
     const params *p = GR_PARAMS(params, c);
     gr_dim want[4] = {z->batch, z->heads, z->queries, total};
-    if (!gr_rank_known(c, MASK)) return GR_OK;
-    const gr_type *t = c->in[MASK];
+    if (!gr_rank_known(c, input)) return GR_OK;
+    const gr_type *t = c->in[input];
     if (t->rank > 4) return gr_fail(err, GR_EMODEL, "the mask has rank %d, expected at most 4", t->rank);
     for (int i = 0; i < t->rank; i++) {
         int at = i + 4 - t->rank;
@@ -194,6 +199,7 @@ static gr_status check_types(const gr_infer *c, gr_err *err)
     for (uint32_t i = QUERY; i <= VALUE; i++) GR_TRY(gr_require(c, i, GR_T_FLOATS, err));
     GR_TRY(gr_require_same(c, QUERY, KEY, err));
     GR_TRY(gr_require(c, MASK, fused ? GR_T_FLOATS : GR_T_ALL, err));
+    GR_TRY(gr_require(c, FACTORS, GR_T_FLOATS, err));
     GR_TRY(gr_require_same(c, PAST_KEY, KEY, err));
     GR_TRY(gr_require_same(c, PAST_VALUE, VALUE, err));
     return gr_require(c, VALID, GR_T(INT64), err);
@@ -214,15 +220,17 @@ static gr_status infer(const gr_infer *c, gr_err *err)
     shape z;
     int rank = c->in[QUERY]->rank;
     bool alike = c->in[KEY]->rank == rank && c->in[VALUE]->rank == rank;
-    if (p->fused ? rank != 3 : !alike)
-        return gr_fail(err, GR_EMODEL, "inputs 0, 1 and 2 have ranks %d, %d and %d, expected %s", rank,
-                       c->in[KEY]->rank, c->in[VALUE]->rank, p->fused ? "3 for the first" : "3 or 4 for all");
+    if (!p->fused && !alike)
+        return gr_fail(err, GR_EMODEL, "inputs 0, 1 and 2 have ranks %d, %d and %d, expected 3 or 4 for all", rank,
+                       c->in[KEY]->rank, c->in[VALUE]->rank);
     GR_TRY(measure(c, &z, err));
     gr_dim total = gr_sym_add(c->syms, z.past, z.keys);
-    GR_TRY(check_mask(c, &z, total, err));
+    GR_TRY(check_mask(c, MASK, &z, total, err));
+    GR_TRY(check_mask(c, FACTORS, &z, total, err));
     GR_TRY(check_valid(c, &z, err));
     gr_dim *y = gr_dims(c, 4), *keys = gr_dims(c, 4), *values = gr_dims(c, 4), *scores = gr_dims(c, 4);
     y[0] = keys[0] = values[0] = scores[0] = z.batch;
+    if (p->fused) rank = 3;
     y[1] = rank == 4 ? z.heads : z.queries;
     y[2] = rank == 4 ? z.queries : gr_sym_mul(c->syms, z.heads, z.v_head);
     y[3] = z.v_head;
@@ -246,6 +254,7 @@ typedef struct place {
 typedef struct layout {
     int64_t batch, heads, kv_heads, queries, keys, past, total, head, v_head;
     place q, k, v, y;           /* k and v without the past */
+    int64_t factors[4];         /* strides */
     int64_t mask[4], mask_keys; /* strides, and keys that the mask has an entry for (others may not be seen) */
     double scale;
 } layout;
@@ -275,8 +284,10 @@ static layout layout_of(const gr_step *s)
     if (y) l.y = place_of(y, l.v_head);
     l.scale = p->scaled ? (double)p->scale : 1 / sqrt((double)l.head);
     l.mask_keys = l.total;
+    int64_t full[4] = {l.batch, l.heads, l.queries, l.total};
+    if (gr_step_in(s, FACTORS)) gr_broadcast_strides(s->in[FACTORS], 4, full, l.factors);
     if (!mask) return l;
-    int64_t full[4] = {l.batch, l.heads, l.queries, l.total}, columns = mask->rank ? mask->dims[mask->rank - 1] : 1;
+    int64_t columns = mask->rank ? mask->dims[mask->rank - 1] : 1;
     if (columns < l.total && (columns != 1 || (p->pads_mask && mask->rank))) l.mask_keys = full[3] = columns;
     gr_broadcast_strides(mask, 4, full, l.mask);
     return l;
@@ -416,6 +427,10 @@ static void ref_row(const gr_step *s, const layout *l, int64_t b, int64_t h, int
     put_scores(s, l, BIASED, row, p);
     softmax(s, l->total, p);
     if (a->zero_empty && greatest == -INFINITY) memset(p, 0, (size_t)l->total * sizeof *p);
+    const gr_tensor *factors = gr_step_in(s, FACTORS);
+    const int64_t at = b * l->factors[0] + h * l->factors[1] + query * l->factors[2];
+    for (int64_t t = 0; factors && t < l->total; t++)
+        p[t] = gr_rounded(dtype, p[t] * gr_at(factors, at + t * l->factors[3]));
     put_scores(s, l, PROBABILITIES, row, p);
 }
 
@@ -507,7 +522,9 @@ static bool tiled_prepare(gr_step *s, gr_why *why)
     if (mask && mask->dtype != GR_FLOAT && mask->dtype != GR_BOOL)
         return gr_decline(why, "the mask is not float or bool");
     if (p->precision != GR_UNDEFINED && p->precision != GR_FLOAT) return gr_decline(why, "the softmax is not in float");
-    if (gr_step_out(s, SCORES)) return gr_decline(why, "the scores are wanted as an output");
+    if (gr_step_out(s, SCORES) && p->mode != PROBABILITIES)
+        return gr_decline(why, "the scores are wanted as an output");
+    if (!is_float(s, FACTORS)) return gr_decline(why, "the factors are not float");
     tiled *t = GR_NEW(s->arena, tiled);
     if (!t) return gr_decline(why, "out of memory");
     t->l = layout_of(s);
@@ -585,6 +602,25 @@ static void probabilities(const gr_step *s, const tiled *t, int64_t b, int64_t h
     }
 }
 
+/* Probabilities of all keys for `rows` queries: times the factors, and to the output for them. */
+static void finish_probabilities(const gr_step *s, const tiled *t, int64_t b, int64_t h, int64_t query, int64_t rows,
+                                 float *scores)
+{
+    const layout *l = &t->l;
+    const gr_tensor *factors = gr_step_in(s, FACTORS), *out = gr_step_out(s, SCORES);
+    for (int64_t i = 0; i < rows && (factors || out); i++) {
+        float *x = scores + i * t->row;
+        if (factors) {
+            const int64_t at = b * l->factors[0] + h * l->factors[1] + (query + i) * l->factors[2];
+            const float *f = (const float *)factors->data + at;
+            for (int64_t k = 0; k < l->total; k++) x[k] *= f[k * l->factors[3]];
+        }
+        if (out)
+            memcpy((float *)out->data + ((b * l->heads + h) * l->queries + query + i) * l->total, x,
+                   (size_t)l->total * sizeof *x);
+    }
+}
+
 /* Queries [query, query + rows) of one head, whose packed keys and values are in `own`. */
 static void tile_run(const gr_step *s, const tiled *t, int64_t b, int64_t h, int64_t query, int64_t rows, char *own)
 {
@@ -601,6 +637,7 @@ static void tile_run(const gr_step *s, const tiled *t, int64_t b, int64_t h, int
     probabilities(s, t, b, h, query, rows, n, scores);
     for (int64_t i = 0; i < rows && n < l->total; i++)
         memset(scores + i * t->row + n, 0, (size_t)(l->total - n) * sizeof *scores);
+    finish_probabilities(s, t, b, h, query, rows, scores);
     gr_gemm_small_packed(rows, l->v_head, l->total, 1, scores, t->row, own + t->packed_k, y, l->y.token);
 }
 
@@ -648,8 +685,8 @@ const gr_op op_attention[] = {
     ROW(25, 7, parse_24),
     {.name = "Attention",
      .since = 1,
-     .in = {3, 4},
-     .out = 1,
+     .in = {3, 8},
+     .out = 4,
      .parse = parse_fused,
      .infer = infer,
      .kernels = kernels,
