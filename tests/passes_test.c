@@ -284,18 +284,87 @@ static const rule attention = {"attention", "Attention", 1,
         {"no mask", {"Add (c, mask)"}, {"Identity (c)"}, 1},
         {"axis from the front", {"axis = -1"}, {"axis = 3"}, 1},
         {"chosen by Where", {"Add (c, mask)"}, {"Where (see, c, low)"}, 1},
-        {"scale after the mask", {"c = Div (p, root)  m = Add (c, mask)"}, {"c = Add (p, mask)  m = Div (c, root)"}, 0},
+        {"scale after the mask", {"c = Div (p, root)  m = Add (c, mask)"}, {"c = Add (p, mask)  m = Div (c, root)"}, 1},
+        {"scale after a mask that is chosen", {"c = Div (p, root)  m = Add (c, mask)"},
+         {"c = Where (see, p, low)  m = Div (c, root)"}, 1},
+        {"factor that is negative after a mask that is chosen",
+         {"c = Div (p, root)  m = Add (c, mask)", "root = {2.0}"}, {"c = Where (see, p, low)  m = Div (c, root)", "root = {-2.0}"}, 0},
         {"fill that is not low", {"Add (c, mask)", "-3.4028234663852886e38"}, {"Where (see, c, low)", "-1.0"}, 0},
         {"other axis", {"axis = -1"}, {"axis = 2"}, 0},
         {"other merge", {"b = Transpose <perm = [0, 2, 1, 3]>", "y = Reshape (b, merge)", "float[batch,sequence,8] y"},
-         {"b = Transpose <perm = [0, 2, 3, 1]>", "y = Identity (b)", "float[batch,sequence,4,2] y"}, 0},
+         {"b = Transpose <perm = [0, 2, 3, 1]>", "y = Identity (b)", "float[batch,sequence,4,2] y"}, 1},
         {"scores an output", {" y) <"}, {" y, float[batch,2,sequence,past] p) <"}, 0},
-        {"weights an output", {" y) <"}, {" y, float[batch,2,sequence,past] w) <"}, 0},
-        {"weights read", {" y) <", "merge) }"}, {" y, float[batch,2,sequence,past] z) <", "merge)  z = Neg (w) }"}, 0},
-        {"context an output", {" y) <"}, {" y, float[batch,2,sequence,4] o) <"}, 0},
+        {"weights an output", {" y) <"}, {" y, float[batch,2,sequence,past] w) <"}, 1},
+        {"weights read", {" y) <", "merge) }"}, {" y, float[batch,2,sequence,past] z) <", "merge)  z = Neg (w) }"}, 1},
+        {"weights read before the values are there", {" y) <", "o = MatMul (w, vh)"},
+         {" y, float[batch,2,sequence,past] z) <", "z = Neg (w)  zs = ReduceSum <keepdims = 0> (z)  vz = Add (vh, zs)  o = MatMul (w, vz)"}, 0},
+        {"head mask", {"o = MatMul (w, vh)", "float[batch,1,1,past] mask"},
+         {"wf = Mul (w, hm)  o = MatMul (wf, vh)", "float[1,2,1,1] hm, float[batch,1,1,past] mask"}, 1},
+        {"head mask, weights an output", {"o = MatMul (w, vh)", "float[batch,1,1,past] mask", " y) <"},
+         {"wf = Mul (hm, w)  o = MatMul (wf, vh)", "float[1,2,1,1] hm, float[batch,1,1,past] mask",
+          " y, float[batch,2,sequence,past] wf) <"}, 1},
+        {"guarded", {"o = MatMul (w, vh)"}, {"n = IsNaN (w)  wn = Where (n, zero, w)  o = MatMul (wn, vh)"}, 1},
+        {"masked again", {"Add (c, mask)", "o = MatMul (w, vh)"},
+         {"Where (see, c, low)", "wm = Where (see, w, zero)  o = MatMul (wm, vh)"}, 1},
+        {"masked again by another", {"Add (c, mask)", "o = MatMul (w, vh)"},
+         {"Where (see, c, low)", "seen = Not (see)  wm = Where (seen, w, zero)  o = MatMul (wm, vh)"}, 0},
+        {"bias before the scale", {"c = Div (p, root)"}, {"pb = Add (p, mask)  c = Div (pb, root)"}, 1},
+        {"unsplit operands", {"MatMul (qh, kh)", "o = MatMul (w, vh)"},
+         {"MatMul (qx, kx)  qx = Tanh (qh)  kx = Tanh (kh)", "vx = Tanh (vh)  o = MatMul (w, vx)"}, 1},
+        {"context an output", {" y) <"}, {" y, float[batch,2,sequence,4] o) <"}, 1},
         {"weights read twice", {"o = MatMul (w, vh)", "past"},
          {"o = MatMul (w, u)  u = MatMul (w, vh)", "sequence"}, 0},
         {"double", {"float"}, {"double"}, 0},
+        {0}}};
+
+/* Batch and heads as one axis, as by bmm. */
+static const rule batched = {"attention, batched", "Attention", 1,
+    HEAD "g (float[batch,sequence,8] q, float[batch,past,8] k, float[batch,past,8] v, float[batch,1,sequence,past] mask) => "
+    "(float[batch,sequence,8] y) <int64[4] split = {0, 0, 2, 4}, int64[3] merge = {0, 0, 8}, float scale = {0.5}, int64 i0 = {0}, "
+    "int64 i1 = {1}, int64[1] z = {0}, int64[1] two = {2}, int64[1] four = {4}, int64 t2 = {2}> { "
+    "sq = Shape (q)  sk = Shape (k)  B = Gather (sq, i0)  S0 = Gather (sq, i1)  T0 = Gather (sk, i1)  BN0 = Mul (B, t2)  "
+    "BN = Unsqueeze (BN0, z)  S = Unsqueeze (S0, z)  T = Unsqueeze (T0, z)  Bu = Unsqueeze (B, z)  "
+    "flatq = Concat <axis = 0> (BN, S, four)  flatk = Concat <axis = 0> (BN, T, four)  fullp = Concat <axis = 0> (Bu, two, S, T)  "
+    "flatp = Concat <axis = 0> (BN, S, T)  fullc = Concat <axis = 0> (Bu, two, S, four)  "
+    "qm = Mul (q, scale)  " HEADS("q", "[0, 2, 1, 3]") HEADS("k", "[0, 2, 1, 3]") HEADS("v", "[0, 2, 1, 3]")
+    "q3 = Reshape (qh, flatq)  k3 = Reshape (kh, flatk)  v3 = Reshape (vh, flatk)  kt = Transpose <perm = [0, 2, 1]> (k3)  "
+    "p3 = MatMul (q3, kt)  p4 = Reshape (p3, fullp)  m4 = Add (p4, mask)  m3 = Reshape (m4, flatp)  w = Softmax <axis = -1> (m3)  "
+    "o3 = MatMul (w, v3)  o4 = Reshape (o3, fullc)  b = Transpose <perm = [0, 2, 1, 3]> (o4)  y = Reshape (b, merge) }",
+    (const edit[]){
+        {"no mask", {"Add (p4, mask)"}, {"Identity (p4)"}, 1},
+        {"softmax over four axes", {"w = Softmax <axis = -1> (m3)", "m3 = Reshape (m4, flatp)"},
+         {"w = Reshape (w4, flatp)", "w4 = Softmax <axis = -1> (m4)"}, 1},
+        {"weights an output", {"y) <int64[4]", "o3 = MatMul (w, v3)"},
+         {"y, float[batch,2,sequence,past] w4) <int64[4]", "w4 = Reshape (w, fullp)  o3 = MatMul (w, v3)"}, 1},
+        {"not merged", {"b = Transpose <perm = [0, 2, 1, 3]> (o4)  y = Reshape (b, merge)", "(float[batch,sequence,8] y)"},
+         {"y = Neg (o4)", "(float[batch,2,sequence,4] y)"}, 1},
+        {0}}};
+
+/* One axis of items and no heads. */
+static const rule items = {"attention, one head", "Attention", 1,
+    HEAD "g (float[batch,sequence,4] q, float[batch,past,4] k, float[batch,past,3] v, float[batch,1,past] mask) => "
+    "(float[batch,sequence,3] y) { t = Transpose <perm = [0, 2, 1]> (k)  p = MatMul (q, t)  m = Add (p, mask)  "
+    "w = Softmax <axis = -1> (m)  y = MatMul (w, v) }",
+    (const edit[]){
+        {"keys that lie", {"t = Transpose <perm = [0, 2, 1]> (k)  p = MatMul (q, t)", "float[batch,past,4] k"},
+         {"p = MatMul (q, k)", "float[batch,4,past] k"}, 1},
+        {"values that are scaled", {"y = MatMul (w, v)", "(float[batch,sequence,3] y) {"},
+         {"vs = Mul (v, c)  y = MatMul (w, vs)", "(float[batch,sequence,3] y) <float c = {2.0}> {"}, 0},
+        {"other axis", {"axis = -1"}, {"axis = 1"}, 0},
+        {0}}};
+
+/* Key heads that several query heads share. */
+static const rule shared_heads = {"attention, shared heads", "Expand", 0,
+    HEAD "g (float[batch,sequence,8] q, float[batch,past,4] k, float[batch,past,4] v) => (float[batch,sequence,8] y) "
+    "<int64[4] split = {0, 0, 4, 2}, int64[4] less = {0, 0, 2, 2}, int64[3] merge = {0, 0, 8}, int64[1] two = {2}, int64[5] rep = {1, 1, 2, 1, 1}, "
+    "int64[4] all = {0, 4, -1, 2}> { " HEADS("q", "[0, 2, 1, 3]")
+    "ks = Reshape (k, less)  vs = Reshape (v, less)  k4 = Transpose <perm = [0, 2, 1, 3]> (ks)  v4 = Transpose <perm = [0, 2, 1, 3]> (vs)  "
+    "k5 = Unsqueeze (k4, two)  v5 = Unsqueeze (v4, two)  ke = Expand (k5, rep)  ve = Expand (v5, rep)  kr = Reshape (ke, all)  "
+    "vr = Reshape (ve, all)  kt = Transpose <perm = [0, 1, 3, 2]> (kr)  p = MatMul (qh, kt)  w = Softmax <axis = -1> (p)  o = MatMul (w, vr)  "
+    "b = Transpose <perm = [0, 2, 1, 3]> (o)  y = Reshape (b, merge) }",
+    (const edit[]){
+        {"keys only", {"v5 = Unsqueeze (v4, two)", "ve = Expand (v5, rep)", "vr = Reshape (ve, all)"},
+         {"v5 = Concat <axis = 1> (v4, v4)", "ve = Identity (v5)", "vr = Identity (ve)"}, 1},
         {0}}};
 
 /* Two layers of one x for keys and values; the queries are another's. */
@@ -318,6 +387,9 @@ static const rule projections = {"projections", "Projections", 1,
 static void test_attention(void)
 {
     run_rule(&attention);
+    run_rule(&batched);
+    run_rule(&items);
+    run_rule(&shared_heads);
     run_rule(&projections);
 }
 

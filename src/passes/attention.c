@@ -1,298 +1,451 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Attention(q, k, v) = softmax(scale * q k^T + mask) v per head, found from each Softmax: backwards through masks and
- * scalar factors to the product of queries and keys, forwards to the product with the values and the merge of the heads.
- * Scalars may stand on q, on k or on the product; keys may be transposed in one step or two, and come from a projection
- * or a cache. Masks may be added, or chosen by Where with a fill so low that adding it says the same. Requires no-op,
- * reshape, expand and linear.
+ * factors to the product of queries and keys, forwards to the product with the values and the merge of the heads.
+ * Scalars may stand on q, on k, on the product or around a mask; masks may be added, or chosen by Where with a fill so
+ * low that adding it says the same. Batch and heads may be two axes or one. Probabilities may be guarded against NaN,
+ * masked again, multiplied by a head mask, and looked at. Requires no-op, reshape, expand and linear.
  */
-#include "match.h"
+#include "build.h"
+#include "heads.h"
+#include "pass.h"
 #include "passes.h"
 #include <math.h>
 
 /* A fill from which on a score disappears in it, so that choosing and adding are the same (half of float's range). */
 #define LOWEST_FILL (-1e37)
 
-enum { MAX_MASKS = 4 };
+enum { MAX_MASKS = 6 };
 
 typedef struct mask_step { /* from the scores outwards */
     gr_value *add;         /* added, or */
-    gr_value *cond, *fill; /* chosen by a condition */
+    gr_value *cond;        /* chosen by a condition */
+    double fill;
     bool fill_if;          /* the fill is taken where the condition holds */
+    double factor;         /* everything so far is multiplied by it afterwards */
+    int rank;              /* of the scores there */
 } mask_step;
 
 typedef struct found {
-    gr_node *softmax, *merge; /* merge: the Reshape to [batch, queries, heads * size] */
-    gr_value *scores;         /* of the product, [batch, heads, queries, keys] */
-    gr_value *q, *k, *v;
-    int64_t heads;
+    gr_graph *g;
+    gr_node *softmax;
+    gr_node *product, *context; /* of queries and keys, of probabilities and values */
+    gr_value *scores;           /* of the product; [batch, heads, queries, keys], or the first two as one */
+    gr_value *shown;            /* the probabilities, if somebody else looks at them, [batch, heads, queries, keys] */
+    gr_value *end;              /* that is replaced */
+    enum { ROWS, SPLIT_ROWS, SPLIT_HEADS, ITEMS } form; /* of end: [batch, queries, heads * size] or with the first two
+                                                           as one; [batch, queries, heads, size]; [batch, heads, queries,
+                                                           size]; [items, queries, size] */
+    gr_heads q, k, v;
     double scale;
-    bool guarded;             /* by Where(IsNaN(p), 0, p) */
+    bool whole;                 /* batch and heads are one axis that is not looked into */
+    bool guarded;               /* a query without keys gives zeros */
+    gr_value *factors;          /* of probabilities */
     int nmasks;
     mask_step masks[MAX_MASKS]; /* the outermost first */
 } found;
 
 static bool is_op(const gr_node *n, const char *name) { return n && !n->op->domain && !strcmp(n->op->name, name); }
 
-static gr_node *maker(const gr_value *v, const char *op)
-{
-    return v && !v->konst && is_op(v->def, op) && v->def->out[0] == v ? v->def : NULL;
-}
-
 static gr_node *only_reader(const gr_value *v) { return v->nuses == 1 && !v->is_output ? v->uses->user : NULL; }
 
-static bool has_order(const gr_node *n, const char *order)
+static bool miss(const found *f, const gr_node *culprit, const char *why)
 {
-    int64_t count;
-    const int64_t *perm;
-    if (gr_attr_ints(n->attrs, "perm", &count, &perm, NULL) != GR_OK || count != (int64_t)strlen(order)) return false;
-    for (int64_t i = 0; i < count; i++)
-        if (perm[i] != order[i] - '0') return false;
-    return true;
-}
-
-/* Step back through multiplications and divisions by scalars, collecting the factor. */
-static gr_value *strip_scale(gr_value *v, double *scale)
-{
-    double x;
-    for (;;) {
-        gr_node *mul = maker(v, "Mul"), *div = maker(v, "Div");
-        if (mul && gr_scalar_of(gr_in(mul, 1), &x)) {
-            v = gr_in(mul, 0);
-        } else if (mul && gr_scalar_of(gr_in(mul, 0), &x)) {
-            v = gr_in(mul, 1);
-        } else if (div && gr_scalar_of(gr_in(div, 1), &x) && x != 0) {
-            v = gr_in(div, 0);
-            x = 1 / x;
-        } else {
-            return v;
-        }
-        *scale *= x;
-    }
+    gr_miss(f->g, "attention", f->softmax, culprit, "%s", why);
+    return false;
 }
 
 /* ---- from the softmax back to the product ---- */
+
+/* A product of two values that are not constant: MatMul, or ONNX Runtime's with a factor and a transposed operand. */
+static bool is_product(const gr_node *n, bool *transposed, double *alpha)
+{
+    int64_t a = 0, b = 0, batch_a = 0, batch_b = 0;
+    float factor = 1;
+    *transposed = false;
+    if (is_op(n, "MatMul")) return true;
+    if (!n || !n->op->domain || strcmp(n->op->name, "FusedMatMul")) return false;
+    if (gr_attr_int(n->attrs, "transA", 0, &a, NULL) != GR_OK || gr_attr_int(n->attrs, "transB", 0, &b, NULL) != GR_OK ||
+        gr_attr_int(n->attrs, "transBatchA", 0, &batch_a, NULL) != GR_OK ||
+        gr_attr_int(n->attrs, "transBatchB", 0, &batch_b, NULL) != GR_OK ||
+        gr_attr_float(n->attrs, "alpha", 1, &factor, NULL) != GR_OK)
+        return false;
+    *transposed = b != 0;
+    *alpha *= (double)factor;
+    return !a && !batch_a && !batch_b;
+}
 
 /* Whether what is done to scores leaves their shape alone. The last axis need not be looked at: its length is that of
  * the values, by the product that follows. */
 static bool same_shape(const gr_value *a, const gr_value *b)
 {
-    if (a->type.rank != 4 || b->type.rank != 4) return false;
-    for (int i = 0; i < 3; i++)
+    if (a->type.rank != b->type.rank || a->type.rank < 3) return false;
+    for (int i = 0; i < a->type.rank - 1; i++)
         if (!gr_dim_same(a->type.dims[i], b->type.dims[i])) return false;
     return true;
 }
 
-static bool is_low(const gr_value *v)
-{
-    double x;
-    return gr_scalar_of(v, &x) && x <= LOWEST_FILL;
-}
-
 /* The value under an added mask or a choice, or NULL; the mask is noted. */
-static gr_value *under_mask(found *f, gr_value *v, int which)
+static gr_value *under_mask(found *f, gr_value *v, int which, double factor)
 {
-    gr_node *add = maker(v, "Add"), *where = maker(v, "Where");
+    gr_node *add = gr_maker(v, "Add"), *where = gr_maker(v, "Where");
     if (f->nmasks == MAX_MASKS || (!add && !where)) return NULL;
     gr_value *inner = add ? gr_in(add, (uint32_t)which) : gr_in(where, 1 + (uint32_t)which);
     mask_step *m = &f->masks[f->nmasks];
-    if (!same_shape(inner, v)) return NULL;
-    if (add)
-        *m = (mask_step){.add = gr_in(add, 1 - (uint32_t)which)};
-    else if (is_low(gr_in(where, 2 - (uint32_t)which)))
-        *m = (mask_step){.cond = gr_in(where, 0), .fill = gr_in(where, 2 - (uint32_t)which), .fill_if = which == 1};
-    else
-        return NULL;
+    double fill = 0;
+    if (!inner || !same_shape(inner, v)) return NULL;
+    *m = (mask_step){.factor = factor, .fill_if = which == 1, .rank = v->type.rank};
+    if (add) {
+        m->add = gr_in(add, 1 - (uint32_t)which);
+    } else {
+        if (!gr_scalar_of(gr_in(where, 2 - (uint32_t)which), &fill) || fill * fmin(factor, 1) > LOWEST_FILL) return NULL;
+        m->cond = gr_in(where, 0);
+        m->fill = fill;
+    }
     f->nmasks++;
     return inner;
 }
 
-/* Scale and masks do not commute: once a mask is passed, a factor further out would scale it too. */
-static bool find_product(found *f, gr_value *v)
+/* Batch and heads from one axis to two, or back. */
+static gr_value *reshaped(const gr_value *v)
 {
-    double scale = 1;
-    if (v->is_output || v->nuses != 1) return false; /* somebody looks at scores: they must exist */
-    gr_value *inner = strip_scale(v, &scale);
-    if (maker(inner, "MatMul") && inner->nuses == 1 && !inner->is_output) {
+    gr_node *n = gr_maker(v, "Reshape");
+    gr_value *x = n && gr_known_shape(gr_in(n, 1)) ? gr_in(n, 0) : NULL;
+    int a = x ? x->type.rank : 0, b = v->type.rank;
+    if (!((a == 3 && b == 4) || (a == 4 && b == 3))) return NULL;
+    return gr_dim_same(x->type.dims[a - 2], v->type.dims[b - 2]) && gr_dim_same(x->type.dims[a - 1], v->type.dims[b - 1])
+               ? x
+               : NULL;
+}
+
+enum { MAX_STEPS = 16 };
+
+/* `outer`: product of the factors that have been passed. A value that several look at must exist. */
+static bool find_product(found *f, gr_value *v, double outer, int steps)
+{
+    bool transposed;
+    if (v->is_output || v->nuses != 1) return miss(f, v->def, "the scores are read elsewhere");
+    gr_value *inner = gr_strip_scale(v, &outer);
+    if (inner->is_output || inner->nuses != 1) return miss(f, inner->def, "the scores are read elsewhere");
+    if (inner->def && !inner->konst && is_product(inner->def, &transposed, &outer)) {
+        f->product = inner->def;
         f->scores = inner;
-        f->scale = scale;
+        f->scale = outer;
         return true;
     }
-    if (scale != 1) return false;
+    if (steps == MAX_STEPS) return false;
+    gr_value *next = f->whole ? NULL : reshaped(inner);
+    if (next) return find_product(f, next, outer, steps + 1);
     for (int which = 0; which < 2; which++) {
         found before = *f;
-        gr_value *next = under_mask(f, v, which);
-        if (next && find_product(f, next)) return true;
+        next = under_mask(f, inner, which, outer);
+        if (next && find_product(f, next, outer, steps + 1)) return true;
         *f = before;
     }
-    return false;
+    return miss(f, inner->def, "what is done to the scores is neither a factor nor a mask");
 }
 
-/* ---- queries, keys and values ---- */
+/* ---- from the softmax on to the end ---- */
 
-/* x of Reshape(x, [batch, tokens, heads, size]): [batch, tokens, heads * size], or that with the first two axes as one,
- * where their sizes are numbers. */
-static gr_value *split_source(found *f, const gr_value *v)
+/* Where(IsNaN(p), 0, p) */
+static gr_value *unguarded(const gr_value *p, found *f)
 {
-    gr_node *n = maker(v, "Reshape");
-    gr_value *x = n ? gr_in(n, 0) : NULL;
-    if (!x || v->type.rank != 4) return NULL;
-    const gr_dim *a = x->type.dims, *b = v->type.dims;
-    bool rows = x->type.rank == 3 && gr_dim_same(a[0], b[0]) && gr_dim_same(a[1], b[1]);
-    bool flat = x->type.rank == 2 && !b[0].expr && !b[1].expr && !a[0].expr;
-    if ((!rows && !flat) || b[2].expr || b[3].expr || a[x->type.rank - 1].expr) return NULL;
-    if (b[2].k * b[3].k != a[x->type.rank - 1].k || (f->heads && f->heads != b[2].k)) return NULL;
-    f->heads = b[2].k;
-    return x;
+    if (p->nuses != 2 || p->is_output) return NULL;
+    gr_node *a = p->uses->user, *b = p->uses->next->user;
+    gr_node *where = is_op(a, "Where") ? a : b, *nan = where == a ? b : a;
+    double zero;
+    if (!is_op(where, "Where") || !is_op(nan, "IsNaN") || gr_in(where, 0) != nan->out[0] || nan->out[0]->nuses != 1 ||
+        nan->out[0]->is_output)
+        return NULL;
+    if (gr_in(where, 2) != p || !gr_scalar_of(gr_in(where, 1), &zero) || zero != 0) return NULL;
+    f->guarded = true;
+    return where->out[0];
 }
 
-/* [batch, heads, tokens, size]: back to [batch, tokens, heads * size] if it was made of that. */
-static gr_value *head_source(found *f, gr_value *v)
+/* Where(c, 0, p) after the outermost mask was Where(c, lowest, scores): only a query without keys sees the difference,
+ * and with -inf for the lowest, that is what guarding does. */
+static gr_value *masked_again(gr_node *where, const gr_value *p, found *f)
 {
-    v = strip_scale(v, &f->scale);
-    gr_node *n = maker(v, "Transpose");
-    return n && has_order(n, "0213") ? split_source(f, strip_scale(gr_in(n, 0), &f->scale)) : NULL;
+    double zero;
+    mask_step *m = &f->masks[0];
+    if (!is_op(where, "Where") || !f->nmasks || !m->cond || gr_in(where, 0) != m->cond) return NULL;
+    uint32_t kept = m->fill_if ? 2 : 1;
+    if (gr_in(where, kept) != p || !gr_scalar_of(gr_in(where, 3 - kept), &zero) || zero != 0) return NULL;
+    m->fill = -INFINITY;
+    m->factor = 1;
+    f->guarded = true;
+    return where->out[0];
 }
 
-/* The same, or split by heads as it is (from a cache). */
-static gr_value *cache_source(found *f, gr_value *v)
+/* p times something that broadcasts to it. */
+static gr_value *multiplied(gr_node *mul, const gr_value *p, found *f)
 {
-    double scale = f->scale;
-    gr_value *x = head_source(f, v);
-    if (x) return x;
-    f->scale = scale;
-    v = strip_scale(v, &f->scale);
-    bool split = v->type.rank == 4 && gr_dim_is(v->type.dims[1], f->heads) && gr_dim_known(v->type.dims[3]);
-    return split ? v : NULL;
+    if (!is_op(mul, "Mul") || f->factors || p->type.rank != 4) return NULL;
+    gr_value *x = gr_in(mul, gr_in(mul, 0) == p ? 1 : 0);
+    if (x == p || !same_shape(p, mul->out[0]) || x->type.rank < 0 || x->type.dtype != GR_FLOAT) return NULL;
+    f->factors = x;
+    return mul->out[0];
 }
 
-/* [batch, heads, size, tokens]. */
-static gr_value *key_source(found *f, gr_value *v)
+/* The product with the values: the reader of p (or of its reshaped form) that multiplies from the left. */
+static gr_node *context_of(found *f, gr_value *p)
 {
-    v = strip_scale(v, &f->scale);
-    gr_node *n = maker(v, "Transpose");
-    if (!n) return NULL;
-    if (has_order(n, "0231")) return split_source(f, strip_scale(gr_in(n, 0), &f->scale));
-    return has_order(n, "0132") ? cache_source(f, gr_in(n, 0)) : NULL;
+    bool transposed;
+    double alpha = 1;
+    for (gr_use *u = p->uses; u; u = u->next) {
+        gr_node *n = u->user;
+        if (is_op(n, "Reshape") && !f->whole && gr_in(n, 0) == p && reshaped(n->out[0]) && only_reader(n->out[0])) {
+            n = only_reader(n->out[0]);
+            if (gr_in(n, 0)->def != u->user) continue;
+        } else if (gr_in(n, 0) != p) {
+            continue;
+        }
+        if (is_product(n, &transposed, &alpha) && !transposed && alpha == 1 && gr_in(n, 1) != p) return n;
+    }
+    return NULL;
+}
+
+/* Whether a reader of the probabilities, other than the context, stands where they will not be there yet. */
+static bool read_before(const gr_value *p, const gr_node *context)
+{
+    enum { FAR = 1024 };
+    const gr_node *n = p->def->next;
+    for (int i = 0; i < FAR && n; i++, n = n->next) {
+        if (n == context) return false;
+        for (uint32_t k = 0; k < n->nin; k++)
+            if (gr_in(n, k) == p && context->in[0].value->def != n) return true;
+    }
+    return true;
+}
+
+/* The probabilities that others than the context look at. */
+static bool find_shown(found *f, gr_value *p)
+{
+    const gr_value *left = gr_in(f->context, 0);
+    if (p->nuses == 1 && !p->is_output && (left == p || left->nuses == 1)) return true;
+    f->shown = p;
+    if (p->type.rank == 3 && !f->whole && p->nuses == 2 && !p->is_output) {
+        gr_node *other = p->uses->user == f->context ? p->uses->next->user : p->uses->user;
+        if (is_op(other, "Reshape") && reshaped(other->out[0])) f->shown = other->out[0];
+    }
+    if (f->shown->type.rank != 4) return miss(f, p->def, "the probabilities are read elsewhere, in another shape");
+    if (read_before(f->shown, f->context)) return miss(f, p->def, "the probabilities are read before the values are made");
+    return true;
 }
 
 static bool find_context(found *f)
 {
-    gr_value *p = f->softmax->out[0];
-    gr_node *n = only_reader(p);
-    /* Where(IsNaN(p), 0, p) */
-    if (!n && p->nuses == 2 && !p->is_output) {
-        gr_node *a = p->uses->user, *b = p->uses->next->user;
-        gr_node *where = is_op(a, "Where") ? a : b, *nan = where == a ? b : a;
-        double zero;
-        if (!is_op(where, "Where") || !is_op(nan, "IsNaN") || gr_in(where, 0) != nan->out[0]) return false;
-        if (gr_in(where, 2) != p || !gr_scalar_of(gr_in(where, 1), &zero) || zero != 0) return false;
-        f->guarded = true;
-        p = where->out[0];
-        n = only_reader(p);
+    gr_value *p = f->softmax->out[0], *next = unguarded(p, f);
+    for (int i = 0; i < 3 && (next || i == 0); i++) {
+        if (next) p = next;
+        gr_node *n = only_reader(p);
+        next = n ? masked_again(n, p, f) : NULL;
+        if (!next && n) next = multiplied(n, p, f);
     }
-    if (!is_op(n, "MatMul") || gr_in(n, 0) != p) return false;
-    double before = f->scale;
-    f->v = cache_source(f, gr_in(n, 1));
-    if (!f->v || f->scale != before) return false;
-    gr_node *back = only_reader(n->out[0]);
-    if (!is_op(back, "Transpose") || !has_order(back, "0213")) return false;
-    f->merge = only_reader(back->out[0]);
-    if (!is_op(f->merge, "Reshape") || gr_in(f->merge, 0) != back->out[0]) return false;
-    /* [batch, queries, heads, size] to [batch, queries, heads * size], or with the first two axes as one */
-    const gr_type *y = &f->merge->out[0]->type, *c = &back->out[0]->type;
-    if (c->rank != 4 || c->dims[2].expr || c->dims[3].expr) return false;
-    if (y->rank < 2 || y->rank > 3 || !gr_dim_is(y->dims[y->rank - 1], c->dims[2].k * c->dims[3].k)) return false;
-    return y->rank == 2 || (gr_dim_same(y->dims[0], c->dims[0]) && gr_dim_same(y->dims[1], c->dims[1]));
+    if (next) p = next;
+    f->context = context_of(f, p);
+    if (!f->context) return miss(f, p->uses ? p->uses->user : NULL, "the probabilities are not multiplied with values");
+    return find_shown(f, p);
 }
+
+/* What the heads are merged to. */
+static void find_end(found *f)
+{
+    gr_value *c = f->context->out[0];
+    gr_node *n = only_reader(c);
+    f->end = c;
+    f->form = c->type.rank == 3 ? ITEMS : SPLIT_HEADS;
+    if (!f->whole && c->type.rank == 3 && is_op(n, "Reshape") && reshaped(n->out[0])) {
+        f->end = c = n->out[0];
+        f->form = SPLIT_HEADS;
+        n = only_reader(c);
+    }
+    if (f->form != SPLIT_HEADS || !is_op(n, "Transpose") || !gr_has_order(n, "0213")) return;
+    f->end = c = n->out[0];
+    f->form = SPLIT_ROWS;
+    n = only_reader(c);
+    if (!is_op(n, "Reshape") || gr_in(n, 0) != c || c->type.rank != 4) return;
+    const gr_type *y = &n->out[0]->type, *x = &c->type;
+    if (x->dims[2].expr || x->dims[3].expr || y->rank < 2 || y->rank > 3) return;
+    if (!gr_dim_is(y->dims[y->rank - 1], x->dims[2].k * x->dims[3].k)) return;
+    if (y->rank == 3 && (!gr_dim_same(y->dims[0], x->dims[0]) || !gr_dim_same(y->dims[1], x->dims[1]))) return;
+    f->end = n->out[0];
+    f->form = ROWS;
+}
+
+/* ---- all together ---- */
 
 static bool last_axis(const gr_node *n)
 {
-    int64_t axis;
-    return gr_attr_int(n->attrs, "axis", n->op->since < 13 ? 1 : -1, &axis, NULL) == GR_OK && (axis == -1 || axis == 3);
+    int64_t axis, rank = n->out[0]->type.rank;
+    bool ok = gr_attr_int(n->attrs, "axis", n->op->since < 13 ? 1 : -1, &axis, NULL) == GR_OK;
+    return ok && (axis == -1 || axis == rank - 1);
+}
+
+static bool may_differ(gr_dim a, gr_dim b) { return gr_dim_known(a) != gr_dim_known(b) || (gr_dim_known(a) && a.k != b.k); }
+
+/* The sizes that broadcasting would have to make equal: attention wants them equal. */
+static bool fit_together(const found *f)
+{
+    if (f->q.whole != f->whole || f->k.whole != f->whole || f->v.whole != f->whole)
+        return miss(f, f->product, "batch and heads are one axis");
+    if (f->whole) return true;
+    if (may_differ(f->q.split.dims[0], f->k.split.dims[0]) || may_differ(f->k.split.dims[0], f->v.split.dims[0]))
+        return miss(f, f->product, "queries, keys and values are broadcast along the batch");
+    if (f->k.heads != f->v.heads || f->k.heads < 1 || f->q.heads % f->k.heads)
+        return miss(f, f->product, "keys and values have other heads than queries");
+    return true;
+}
+
+static bool masks_fit(const found *f)
+{
+    if (f->whole && f->factors) return false;
+    for (int i = 0; i < f->nmasks; i++) {
+        const gr_value *m = f->masks[i].add ? f->masks[i].add : f->masks[i].cond;
+        if (m->type.rank < 0 || m->type.rank > (f->whole ? 3 : 4)) return miss(f, f->softmax, "a mask of unknown rank");
+        if (!f->whole && m->type.rank == 3 && f->masks[i].rank == 3 && !gr_unmerged(m))
+            return miss(f, m->def, "the mask has batch and heads as one axis");
+    }
+    return true;
 }
 
 static bool find(found *f)
 {
     const gr_value *p = f->softmax->out[0];
-    if (p->konst || p->type.rank != 4 || p->type.dtype != GR_FLOAT || !last_axis(f->softmax)) return false;
-    if (!find_product(f, gr_in(f->softmax, 0))) return false;
-    gr_node *product = f->scores->def;
-    f->q = head_source(f, gr_in(product, 0));
-    f->k = f->q ? key_source(f, gr_in(product, 1)) : NULL;
-    return f->k && find_context(f);
+    bool transposed;
+    double alpha = 1;
+    if (p->konst || p->type.rank < 3 || p->type.rank > 4 || p->type.dtype != GR_FLOAT || !last_axis(f->softmax))
+        return false;
+    if (!find_product(f, gr_in(f->softmax, 0), 1, 0) || !find_context(f)) return false;
+    is_product(f->product, &transposed, &alpha);
+    if (!gr_heads_of(gr_in(f->product, 0), false, f->whole, &f->q) || f->q.lies)
+        return miss(f, f->product, "the queries are not split into heads");
+    if (!gr_heads_of(gr_in(f->product, 1), !transposed, f->whole, &f->k))
+        return miss(f, f->product, "the keys are not split into heads");
+    if (!gr_heads_of(gr_in(f->context, 1), false, f->whole, &f->v) || f->v.scale != 1)
+        return miss(f, f->context, "the values are not split into heads");
+    if (!fit_together(f) || !masks_fit(f)) return false;
+    f->scale *= f->q.scale * f->k.scale;
+    find_end(f);
+    if (f->form == ITEMS && !f->whole) return miss(f, f->context, "the heads are not merged");
+    const gr_type *v = &f->v.split;
+    return f->form == ROWS || gr_dim_known(v->dims[v->rank - 1]) ||
+           miss(f, f->context, "the size of a head is not known");
 }
 
 /* ---- rewriting ---- */
 
+/* A mask of items has no axis for heads: they are samples with one. */
+static gr_value *shaped_mask(gr_build *b, const found *f, gr_value *m, int rank)
+{
+    if (m->type.rank != 3 || rank != 3) return m;
+    return f->whole ? gr_build_unsqueeze(b, m, 1) : gr_unmerged(m);
+}
+
+static gr_value *scaled(gr_build *b, gr_value *m, double factor)
+{
+    gr_value *in[] = {m, factor == 1 ? NULL : gr_graph_scalar(b->g, "factor", (float)factor)};
+    return factor == 1 || !m ? m : in[1] ? gr_build_node(b, "", "Mul", (gr_attrs){0}, 2, in) : NULL;
+}
+
 /* What the masks come to when they are added to scores, from the innermost outwards. NULL with *ok: none. */
 static gr_value *build_mask(gr_build *b, const found *f, bool *ok)
 {
-    gr_value *mask = NULL, *zero = NULL;
+    gr_value *mask = NULL;
     *ok = true;
     for (int i = f->nmasks - 1; i >= 0 && *ok; i--) {
         const mask_step *m = &f->masks[i];
         if (m->add) {
-            gr_value *in[] = {mask, m->add};
-            mask = mask ? gr_build_node(b, "", "Add", (gr_attrs){0}, 2, in) : m->add;
+            gr_value *in[] = {mask, scaled(b, shaped_mask(b, f, m->add, m->rank), m->factor)};
+            mask = mask && in[1] ? gr_build_node(b, "", "Add", (gr_attrs){0}, 2, in) : in[1];
         } else {
-            if (!mask && !zero) zero = gr_graph_scalar(b->g, "zero", 0);
-            gr_value *kept = mask ? mask : zero;
-            gr_value *in[] = {m->cond, m->fill_if ? m->fill : kept, m->fill_if ? kept : m->fill};
-            mask = kept ? gr_build_node(b, "", "Where", (gr_attrs){0}, 3, in) : NULL;
+            gr_value *kept = mask ? mask : gr_graph_scalar(b->g, "zero", 0);
+            gr_value *fill = gr_graph_scalar(b->g, "fill", (float)(m->fill * m->factor));
+            gr_value *in[] = {shaped_mask(b, f, m->cond, m->rank), m->fill_if ? fill : kept, m->fill_if ? kept : fill};
+            mask = kept && fill && in[0] ? gr_build_node(b, "", "Where", (gr_attrs){0}, 3, in) : NULL;
         }
         *ok = mask != NULL;
     }
     return mask;
 }
 
-/* x with its rows laid out as [batch, tokens, width] if they are not. */
-static gr_value *as_rows(gr_build *b, const found *f, gr_value *x, int batch, int tokens)
+/* The operand as the fused operator takes it. */
+static gr_value *operand(gr_build *b, const gr_heads *h)
 {
-    if (!x || x->type.rank != 2) return x;
-    const gr_dim *s = f->scores->type.dims;
-    int64_t shape[] = {s[batch].k, s[tokens].k, x->type.dims[1].k};
-    gr_value *in[] = {x, gr_graph_ints(b->g, "shape", 3, shape)};
-    return in[1] ? gr_build_node(b, "", "Reshape", (gr_attrs){0}, 2, in) : NULL;
+    gr_value *x = h->v;
+    if (h->lies) x = gr_build_transpose(b, x, x->type.rank, h->whole ? "021" : "0132");
+    if (h->whole) return gr_build_unsqueeze(b, x, 1);
+    if (h->by_heads || !x || x->type.rank == 3) return x;
+    int64_t shape[] = {h->split.dims[0].k, h->split.dims[1].k, x->type.dims[1].k};
+    return gr_build_reshape(b, x, 3, shape);
 }
 
-static gr_value *as_merged(gr_build *b, const gr_type *want, gr_value *y)
+/* The rows that attention gives in the form of what it replaces. */
+static gr_value *as_end(gr_build *b, const found *f, gr_value *y)
 {
-    if (!y || want->rank != 2) return y;
-    int64_t shape[] = {-1, want->dims[1].k};
-    gr_value *in[] = {y, gr_graph_ints(b->g, "shape", 2, shape)};
-    y = in[1] ? gr_build_node(b, "", "Reshape", (gr_attrs){0}, 2, in) : NULL;
-    if (y) y->type = *want;
+    const gr_type *want = &f->end->type, *v = &f->v.split;
+    int64_t size = v->dims[v->rank - 1].expr ? -1 : v->dims[v->rank - 1].k;
+    int64_t split[] = {0, 0, f->q.heads, size}, flat[] = {-1, want->dims[want->rank - 1].k};
+    if (!y || f->form == ITEMS) return y;
+    if (f->form == ROWS) y = want->rank == 2 ? gr_build_reshape(b, y, 2, flat) : y;
+    if (f->form == SPLIT_ROWS || f->form == SPLIT_HEADS) y = gr_build_reshape(b, y, 4, split);
+    if (f->form == SPLIT_HEADS) y = gr_build_transpose(b, y, 4, "0213");
+    if (y && y->def && y->type.rank == want->rank) y->type = *want;
     return y;
+}
+
+/* The fused node before `b->at`, with the probabilities as output 3 if somebody wants to see them. */
+static gr_node *build_attention(gr_build *b, const found *f)
+{
+    static const char *const outputs[] = {"Attention", "", "", "probabilities"};
+    bool ok;
+    gr_attr attrs[4] = {gr_attr_of_int("num_heads", f->q.heads), gr_attr_of_float("scale", (float)f->scale)};
+    size_t n = 2;
+    if (f->guarded) attrs[n++] = gr_attr_of_int("empty_is_zero", 1);
+    if (f->k.heads != f->q.heads) attrs[n++] = gr_attr_of_int("kv_num_heads", f->k.heads);
+    gr_value *in[8] = {operand(b, &f->q), operand(b, &f->k), operand(b, &f->v), build_mask(b, f, &ok)};
+    in[7] = f->factors;
+    if (!ok || !in[0] || !in[1] || !in[2]) return NULL;
+    gr_node *node = gr_build_outputs(b, "graphrun", "Attention", gr_build_attrs(b, n, attrs), 8, in, f->shown ? 4 : 1,
+                                     f->shown ? outputs : NULL);
+    if (node) node->name = f->softmax->name;
+    return node;
 }
 
 static gr_status rewrite(gr_graph *g, const found *f, gr_err *err)
 {
-    bool ok;
-    gr_build b = {g, f->merge, err};
-    gr_attr attrs[] = {gr_attr_of_int("num_heads", f->heads), gr_attr_of_float("scale", (float)f->scale),
-                       gr_attr_of_int("empty_is_zero", 1)};
-    gr_value *in[] = {as_rows(&b, f, f->q, 0, 2), as_rows(&b, f, f->k, 0, 3), as_rows(&b, f, f->v, 0, 3),
-                      build_mask(&b, f, &ok)};
-    gr_value *old = f->merge->out[0], *y = NULL;
-    if (ok && in[0] && in[1] && in[2])
-        y = gr_build_node(&b, "graphrun", "Attention", gr_build_attrs(&b, f->guarded ? 3 : 2, attrs), 4, in);
-    if (y) y->def->name = f->softmax->name;
-    y = as_merged(&b, &old->type, y);
+    gr_build b = {g, f->shown ? f->context : f->end->def, err};
+    gr_node *node = build_attention(&b, f);
+    gr_value *y = node ? as_end(&b, f, node->out[0]) : NULL;
     if (!y) return err ? err->status : GR_ENOMEM;
-    gr_replace_uses(old, y);
-    gr_take_name(y, old);
+    gr_replace_uses(f->end, y);
+    gr_take_name(y, f->end);
+    if (f->shown) {
+        gr_replace_uses(f->shown, node->out[3]);
+        gr_take_name(node->out[3], f->shown);
+    }
     return GR_OK;
 }
 
 gr_status gr_pass_attention(gr_graph *g, int *hits, gr_err *err)
 {
+    int more = 0;
     for (gr_node *n = g->first, *next; n && !gr_pass_stopped(g); n = next) {
         next = n->next;
-        found f = {.softmax = n, .scale = 1};
-        if (!is_op(n, "Softmax") || !find(&f)) continue;
+        if (!is_op(n, "Softmax")) continue;
+        found f = {.g = g, .softmax = n};
+        bool ok = find(&f);
+        if (!ok && n->out[0]->type.rank == 3) {
+            f = (found){.g = g, .softmax = n, .whole = true};
+            ok = find(&f);
+        }
+        if (!ok) continue;
         GR_TRY(rewrite(g, &f, err));
         ++*hits;
     }
-    return *hits ? gr_pass_common(g, hits, err) : GR_OK; /* layers build their masks alike */
+    if (!*hits) return GR_OK;
+    /* What has been put around attention may undo what is there, and layers build their masks alike. */
+    GR_TRY(gr_pass_chains(g, &more, err));
+    if (more) GR_TRY(gr_pass_dead(g, &more, err));
+    return gr_pass_common(g, &more, err);
 }
