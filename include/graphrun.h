@@ -209,6 +209,7 @@ typedef struct gr_model_summary {
     const gr_count *modules; /* name: as "embeddings"; count: elements; in the order of the graph */
     int64_t parameters;      /* elements of all floating-point and quantised weights; a weight stored once counts once */
     int64_t weight_bytes;
+    gr_dtype weight_type; /* of the greatest part of the floating-point weights; GR_UNDEFINED if there are none */
 } gr_model_summary;
 
 GR_API void gr_model_summarize(const gr_model *model, gr_model_summary *out);

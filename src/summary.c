@@ -142,6 +142,7 @@ static gr_status count_modules(const gr_graph *g, gr_arena *arena, gr_model_summ
     size_t n = 0, cap = 0;
     weight *w = NULL;
     counts modules = {0};
+    int64_t elements[GR_INT2 + 1] = {0}; /* by type */
     bool *seen = GR_NEWS(arena, g->nvalues, bool);
     if (!seen) return gr_nomem(err);
     for (const gr_node *node = g->first; node; node = node->next)
@@ -155,7 +156,10 @@ static gr_status count_modules(const gr_graph *g, gr_arena *arena, gr_model_summ
             path_of(v, next->path);
             out->parameters += v->konst->elements;
             out->weight_bytes += (int64_t)v->konst->size;
+            elements[v->konst->dtype] += v->konst->elements;
         }
+    for (int t = 0; t <= GR_INT2; t++)
+        if (gr_dtype_is_float(t) && elements[t] > elements[out->weight_type]) out->weight_type = (gr_dtype)t;
     drop_common(w, n, out->parameters);
     for (size_t i = 0; i < n; i++) {
         w[i].path[component(w[i].path)] = 0;

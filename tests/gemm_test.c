@@ -166,6 +166,42 @@ static void test_same_bits(void)
     }
 }
 
+/* A packed operand of 16 bits gives the bits that the same numbers as floats give. */
+static void test_narrow(void)
+{
+    const int64_t ms[] = {1, 2, 5, 6, 7, 13, 100}, ns[] = {1, 16, 33, 100, 257}, ks[] = {0, 1, 7, 129, 1600};
+    int flags = 0;
+    for (size_t i = 0; i < sizeof ms / sizeof *ms; i++)
+        for (size_t j = 0; j < sizeof ns / sizeof *ns; j++)
+            for (size_t l = 0; l < sizeof ks / sizeof *ks; l++, flags++) {
+                const int64_t m = ms[i], n = ns[j], k = ks[l], row = flags & 2 ? 1 : n, col = flags & 2 ? k : 1;
+                problem p = make_problem(m, n, k, false);
+                uint16_t *b = malloc((size_t)(k * n) * sizeof *b + 1);
+                char *odd = (char *)b + 1;
+                for (int64_t r = 0; r < k; r++)
+                    for (int64_t c = 0; c < n; c++) {
+                        float *x = &p.b[r * n + c];
+                        const uint16_t h = flags & 1 ? gr_float_to_half(*x) : gr_float_to_bfloat(*x);
+                        *x = flags & 1 ? gr_half_to_float(h) : gr_bfloat_to_float(h);
+                        memcpy(odd + (r * row + c * col) * 2, &h, 2);
+                    }
+                gr_gemm_pack(k, n, p.b, n, 1, p.packed);
+                gr_gemm g = whole(&p);
+                g.bias = p.bias;
+                gr_gemm_run(&g);
+                const size_t size = (size_t)(p.m * p.ldc) * sizeof *p.c;
+                float *want = malloc(size);
+                memcpy(want, p.c, size);
+                gr_gemm_pack_narrow(k, n, odd, row, col, p.packed);
+                g.store = flags & 1 ? GR_STORE_HALF : GR_STORE_BFLOAT;
+                gr_gemm_run(&g);
+                CU_ASSERT_EQUAL(memcmp(want, p.c, size), 0);
+                free(want);
+                free(b);
+                free_problem(&p);
+            }
+}
+
 static void test_small(void)
 {
     for (int64_t m = 1; m < 20; m += 3)
@@ -399,6 +435,7 @@ static void test_dnnl_batch(void)
 static CU_TestInfo tests[] = {
     {"packed product and epilogue", test_gemm},
     {"same bits for any batch and threads", test_same_bits},
+    {"weights of 16 bits", test_narrow},
     {"small products", test_small},
     {"batches", test_batch},
     {"table of packed weights", test_packs},

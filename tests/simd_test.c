@@ -2,6 +2,7 @@
  *
  * Row kernels against libm in double, for every instruction set that this CPU runs.
  */
+#include "graph/base.h"
 #include "simd/isa.h"
 #include <CUnit/CUnit.h>
 #include <math.h>
@@ -289,6 +290,27 @@ static void test_reductions(void)
     }
 }
 
+/* All numbers of 16 bits, from an odd address. */
+static void test_widen(void)
+{
+    enum { ALL = 65536, SOME = 61 };
+    static char bytes[2 * ALL + 1];
+    static float y[ALL];
+    for (int h = 0; h < ALL; h++) memcpy(bytes + 1 + 2 * h, &(uint16_t){(uint16_t)h}, 2);
+    for (int i = 0; i < nisas; i++)
+        for (int bfloat = 0; bfloat < 2; bfloat++) {
+            int bad = 0;
+            for (int at = 0; at < ALL; at += SOME)
+                isas[i]->widen(bfloat ? GR_STORE_BFLOAT : GR_STORE_HALF, (size_t)(ALL - at < SOME ? ALL - at : SOME),
+                               bytes + 1 + 2 * at, y + at);
+            for (int h = 0; h < ALL; h++) {
+                const float want = bfloat ? gr_bfloat_to_float((uint16_t)h) : gr_half_to_float((uint16_t)h);
+                bad += isnan(want) ? !isnan(y[h]) : memcmp(&y[h], &want, sizeof want) != 0;
+            }
+            CU_ASSERT_EQUAL(bad, 0);
+        }
+}
+
 static void test_best(void)
 {
     const gr_simd *best = gr_simd_best();
@@ -306,6 +328,7 @@ static CU_TestInfo tests[] = {
     {"softmax", test_softmax},
     {"layer normalization", test_layernorm},
     {"reductions", test_reductions},
+    {"numbers of 16 bits", test_widen},
     {"choice of the instruction set", test_best},
     CU_TEST_INFO_NULL,
 };

@@ -4,6 +4,7 @@
  * needs to know nothing before: shapes that depend on data, bodies of loops and constant folding are its business.
  */
 #include "eval.h"
+#include "packs.h"
 #include <omp.h>
 
 /* ---- tensors ---- */
@@ -264,6 +265,24 @@ gr_status gr_eval(gr_exec *exec, const gr_op *op, const void *params, const gr_n
     return status;
 }
 
+/* ---- constants in 16 bits ---- */
+
+gr_tensor *gr_tensor_as(gr_arena *arena, gr_tensor *t, gr_dtype dtype)
+{
+    size_t bytes;
+    if (t->kind != GR_KIND_TENSOR || dtype != GR_FLOAT || !gr_is_16_bit(t->dtype)) return t;
+    gr_tensor *wide = GR_NEW(arena, gr_tensor);
+    if (!wide || !gr_bytes(GR_FLOAT, t->elements, &bytes)) return NULL;
+    *wide = *t;
+    wide->dtype = GR_FLOAT;
+    wide->size = bytes;
+    wide->aligned = true;
+    wide->mapped = false;
+    if (!(wide->data = gr_arena_alloc(arena, bytes))) return NULL;
+    gr_widen_const(t->dtype, t->data, t->elements, wide->data);
+    return wide;
+}
+
 /* ---- a graph ---- */
 
 typedef struct live {
@@ -316,8 +335,17 @@ static bool needed(const gr_node *n)
     return false;
 }
 
-static gr_status eval_graph(gr_exec *exec, const gr_graph *g, const gr_tensor *const *in, live *values, gr_tensor **out,
-                            gr_err *err)
+/* v has its contents if it is constant; copies of those in 16 bits live in `wide`. */
+static gr_status give_constant(const gr_value *v, gr_arena *wide, live *values, gr_err *err)
+{
+    live *l = v ? &values[v->id] : NULL;
+    if (!v || !v->konst || l->owned || (l->t && gr_is_narrow(v))) return GR_OK;
+    l->t = gr_tensor_as(wide, v->konst, v->type.dtype);
+    return l->t ? GR_OK : gr_nomem(err);
+}
+
+static gr_status eval_graph(gr_exec *exec, const gr_graph *g, const gr_tensor *const *in, gr_arena *wide, live *values,
+                            gr_tensor **out, gr_err *err)
 {
     for (size_t i = 0; i < g->ninputs; i++) {
         union {
@@ -329,15 +357,13 @@ static gr_status eval_graph(gr_exec *exec, const gr_graph *g, const gr_tensor *c
     for (const gr_node *n = g->first; n; n = n->next) {
         if (exec && exec->cancel && *exec->cancel) return gr_fail(err, GR_ECANCELLED, "the run was cancelled");
         if (!needed(n)) continue;
-        for (uint32_t i = 0; i < n->nin; i++)
-            if (gr_in(n, i) && gr_in(n, i)->konst && !values[gr_in(n, i)->id].owned)
-                values[gr_in(n, i)->id].t = gr_in(n, i)->konst;
+        for (uint32_t i = 0; i < n->nin; i++) GR_TRY(give_constant(gr_in(n, i), wide, values, err));
         GR_TRY(eval_node(exec, n, values, err));
     }
     for (size_t i = 0; i < g->noutputs; i++) {
         gr_value *v = g->outputs[i];
         live *l = &values[v->id];
-        if (v->konst && !l->owned) l->t = v->konst;
+        GR_TRY(give_constant(v, wide, values, err));
         if (l->owned && v->output_index == (int)i) {
             /* Hand it over; a second output of the same value copies it from the first. */
             out[i] = l->t;
@@ -355,8 +381,14 @@ gr_status gr_eval_graph(gr_exec *exec, const gr_graph *g, const gr_tensor *const
 {
     live *values = gr_calloc(g->nvalues, sizeof *values);
     for (size_t i = 0; i < g->noutputs; i++) out[i] = NULL;
-    if (!values) return gr_nomem(err);
-    gr_status status = eval_graph(exec, g, in, values, out, err);
+    gr_arena *wide = gr_arena_new();
+    if (!values || !wide) {
+        gr_free(values);
+        gr_arena_free(wide);
+        return gr_nomem(err);
+    }
+    gr_status status = eval_graph(exec, g, in, wide, values, out, err);
+    gr_arena_free(wide);
     for (uint32_t i = 0; i < g->nvalues; i++) drop(exec, &values[i]);
     if (status != GR_OK)
         for (size_t i = 0; i < g->noutputs; i++) {

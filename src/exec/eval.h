@@ -27,6 +27,9 @@ void gr_tensor_free(gr_tensor *t);
 /* Contents of a small integer or bool tensor as symbolic integers; NULL if it is not one (or out of memory). */
 const gr_ivals *gr_ivals_of(gr_arena *arena, const gr_tensor *t);
 gr_tensor *gr_tensor_copy(const gr_tensor *t);
+/* A constant as its value says it is: t itself, or, where it is stored in 16 bits and `dtype` is float, a copy in the
+ * arena; NULL if out of memory. */
+gr_tensor *gr_tensor_as(gr_arena *arena, gr_tensor *t, gr_dtype dtype);
 
 /* For a run function of a GR_OP_DYNAMIC operator: give output o its shape and memory, when inference could not. */
 gr_status gr_out_alloc(const gr_step *s, uint32_t o, int rank, const int64_t *dims, gr_err *err);

@@ -3,6 +3,9 @@
  * The table of packed weights: open addressing, never shrinking, one lock.
  */
 #include "packs.h"
+#include "simd/simd.h"
+#include <float.h>
+#include <omp.h>
 #include <pthread.h>
 
 typedef struct entry {
@@ -150,5 +153,48 @@ void *gr_packs_aligned(gr_packs *p, const void *data, size_t size)
     span s = {data, size};
     const gr_pack_key key = {.data = data, .rows = (int64_t)size, .cols = 1, .layout = "aligned"};
     const gr_pack *pack = gr_packs_get(p, &key, size, make_copy, &s);
+    return pack ? pack->data : NULL;
+}
+
+/* ---- 16 bits ---- */
+
+#define HALF_MAX 65504.0f
+enum { WIDEN_AT_ONCE = 32 * 1024 };
+
+void gr_widen(gr_dtype dtype, const void *from, int64_t n, float *to)
+{
+    const enum gr_gemm_store store = dtype == GR_FLOAT16 ? GR_STORE_HALF : GR_STORE_BFLOAT;
+    if (dtype == GR_FLOAT) {
+        if (n) memcpy(to, from, (size_t)n * sizeof *to);
+        return;
+    }
+    const int64_t parts = (n + WIDEN_AT_ONCE - 1) / WIDEN_AT_ONCE;
+#pragma omp parallel for if (parts > 1)
+    for (int64_t p = 0; p < parts; p++) {
+        const int64_t at = p * WIDEN_AT_ONCE, count = n - at < WIDEN_AT_ONCE ? n - at : WIDEN_AT_ONCE;
+        gr_simd_best()->widen(store, (size_t)count, (const char *)from + at * 2, to + at);
+    }
+}
+
+void gr_widen_const(gr_dtype dtype, const void *from, int64_t n, float *to)
+{
+    gr_widen(dtype, from, n, to);
+    for (int64_t i = 0; dtype == GR_FLOAT16 && i < n; i++)
+        if (to[i] == HALF_MAX || to[i] == -HALF_MAX) to[i] = to[i] < 0 ? -FLT_MAX : FLT_MAX;
+}
+
+static bool make_widened(void *user, gr_pack *pack)
+{
+    const gr_tensor *t = user;
+    if (!gr_bytes(GR_FLOAT, t->elements, &pack->size) || !(pack->data = gr_malloc_aligned(pack->size))) return false;
+    gr_widen_const(t->dtype, t->data, t->elements, pack->data);
+    return true;
+}
+
+void *gr_packs_widened(gr_packs *p, const gr_tensor *t)
+{
+    const gr_pack_key key = {.data = t->data, .dtype = t->dtype, .rows = t->elements, .cols = 1, .layout = "widened"};
+    gr_tensor copy = *t;
+    const gr_pack *pack = gr_packs_get(p, &key, t->size, make_widened, &copy);
     return pack ? pack->data : NULL;
 }

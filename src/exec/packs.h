@@ -39,5 +39,13 @@ const gr_pack *gr_packs_get(gr_packs *packs, const gr_pack_key *key, size_t sour
                             bool (*make)(void *user, gr_pack *pack), void *user);
 /* A 64-byte aligned copy of `size` bytes; NULL if out of memory. */
 void *gr_packs_aligned(gr_packs *packs, const void *data, size_t size);
+/* The contents of a constant that is stored in 16 bits as floats, 64-byte aligned; NULL if out of memory. */
+void *gr_packs_widened(gr_packs *packs, const gr_tensor *t);
+
+/* Elements of 16 bits, or floats, at any address, as floats; in parallel if they are many. */
+void gr_widen(gr_dtype dtype, const void *from, int64_t n, float *to);
+/* The same for constants: the greatest numbers that float16 has stand for "as great as can be", in masks and clips, and
+ * become the greatest floats. */
+void gr_widen_const(gr_dtype dtype, const void *from, int64_t n, float *to);
 
 #endif

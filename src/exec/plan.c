@@ -24,6 +24,7 @@ typedef struct slot { /* of a value */
     uint32_t buffer;    /* of a root in the block */
     uint32_t input;     /* of an input */
     uint32_t last;      /* of a root: the last step that reads it; the number of steps if it is wanted */
+    bool widen;         /* a constant stored in 16 bits that a step reads as floats */
     gr_tensor *dynamic; /* made during the run */
 } slot;
 
@@ -178,8 +179,12 @@ static void place_values(gr_plan *p)
         plan_step *ps = &p->steps[p->nsteps];
         ps->node = n;
         ps->dynamic = is_dynamic(p, n);
-        for (uint32_t i = 0; i < n->nin; i++)
-            if (gr_in(n, i)) p->slots[slot_of(p, gr_in(n, i))->root].last = (uint32_t)p->nsteps;
+        for (uint32_t i = 0; i < n->nin; i++) {
+            slot *in = slot_of(p, gr_in(n, i));
+            if (!in) continue;
+            p->slots[in->root].last = (uint32_t)p->nsteps;
+            in->widen |= ps->dynamic || !(n->op->flags & GR_OP_NARROW);
+        }
         for (uint32_t i = 0; i < n->nout; i++) {
             slot *s = slot_of(p, n->out[i]);
             if (!s || !p->need[n->out[i]->id]) continue;
@@ -190,7 +195,33 @@ static void place_values(gr_plan *p)
         }
         p->nsteps++;
     }
-    for (size_t i = 0; i < p->nwanted; i++) p->slots[slot_of(p, p->wanted[i])->root].last = (uint32_t)p->nsteps;
+    for (size_t i = 0; i < p->nwanted; i++) {
+        slot *s = slot_of(p, p->wanted[i]);
+        p->slots[s->root].last = (uint32_t)p->nsteps;
+        s->widen = true;
+    }
+}
+
+/* Constants that are stored in 16 bits, for steps that want floats: one copy, which all plans share. */
+static gr_status widen_constant(gr_plan *p, const gr_value *v, gr_err *err)
+{
+    slot *s = slot_of(p, v);
+    if (!s || !s->widen || s->place != IS_CONST || !gr_is_narrow(v) || s->t.dtype == GR_FLOAT) return GR_OK;
+    if (!(s->t.data = gr_packs_widened(p->options.packs, &s->t))) return gr_nomem(err);
+    s->t.dtype = GR_FLOAT;
+    s->t.size *= 2;
+    s->t.aligned = true;
+    s->t.mapped = false;
+    return GR_OK;
+}
+
+static gr_status widen_constants(gr_plan *p, gr_err *err)
+{
+    for (size_t i = 0; i < p->nwanted; i++) GR_TRY(widen_constant(p, p->wanted[i], err));
+    for (size_t i = 0; i < p->nsteps; i++)
+        for (uint32_t k = 0; k < p->steps[i].node->nin; k++)
+            GR_TRY(widen_constant(p, gr_in(p->steps[i].node, k), err));
+    return GR_OK;
 }
 
 static gr_status new_buffer(gr_plan *p, size_t size, uint32_t first, uint32_t last, uint32_t *out, gr_err *err)
@@ -356,6 +387,7 @@ static gr_status make_plan(gr_plan *p, gr_err *err)
     if (!p->steps) return gr_nomem(err);
     place_values(p);
     GR_TRY(check_outputs(p, err));
+    GR_TRY(widen_constants(p, err));
     for (uint32_t i = 0; i < p->nsteps; i++) {
         gr_status status = prepare_step(p, i, err);
         if (status != GR_OK) return gr_fail_at(p->steps[i].node->op, p->steps[i].node->name, status, err);

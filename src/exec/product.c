@@ -16,6 +16,7 @@ typedef struct state {
     size_t converted[OPERANDS];  /* offset in scratch of a float copy; SIZE_MAX: read in place */
     size_t result;               /* the same for C */
     size_t inner;                /* offset of the scratch of the kernel below */
+    enum gr_gemm_store store;    /* of the packed B */
     gr_packs *own;               /* if the step has none */
     const gr_pack *pack;         /* constant B, for own kernels */
     gr_dnnl_matmul *dnnl;
@@ -109,6 +110,8 @@ bool gr_product_prepare_dnnl(gr_step *s, const gr_product *p, gr_why *why)
     if (p->nbatch > GR_DNNL_MAX_BATCH) return gr_decline(why, "%d batch dimensions", p->nbatch);
     if (p->alpha != 1 || p->addend >= 0) return gr_decline(why, "factors other than 1");
     const bool linear = is_linear(s, p);
+    if (linear && s->in[p->b]->dtype != GR_FLOAT)
+        return gr_decline(why, "weights of type %s", gr_dtype_name(s->in[p->b]->dtype));
     if (!linear && (p->bias >= 0 || p->residual >= 0 || p->act != GR_ACT_NONE))
         return gr_decline(why, "an epilogue without constant weights");
     gr_dnnl_spec spec = {.m = p->m, .n = p->n, .k = p->k, .nbatch = p->nbatch, .a_row = p->a_row, .a_col = p->a_col,
@@ -139,21 +142,6 @@ typedef struct pack_job {
     const gr_tensor *b;
 } pack_job;
 
-static void to_float(gr_dtype dtype, const void *from, int64_t n, float *to)
-{
-    const uint16_t *h = from; /* read bytewise: constants lie anywhere */
-#pragma omp parallel for if (n > PARALLEL_FROM)
-    for (int64_t i = 0; i < n; i++) {
-        uint16_t bits;
-        if (dtype == GR_FLOAT) {
-            memcpy(to + i, (const char *)from + i * 4, 4);
-            continue;
-        }
-        memcpy(&bits, (const char *)h + i * 2, 2);
-        to[i] = dtype == GR_FLOAT16 ? gr_half_to_float(bits) : gr_bfloat_to_float(bits);
-    }
-}
-
 static void from_float(gr_dtype dtype, const float *from, int64_t n, uint16_t *to)
 {
 #pragma omp parallel for if (n > PARALLEL_FROM)
@@ -164,18 +152,16 @@ static void from_float(gr_dtype dtype, const float *from, int64_t n, uint16_t *t
 static bool make_pack(void *user, gr_pack *pack)
 {
     const pack_job *j = user;
-    float *copy = NULL;
-    size_t bytes = 0;
-    if (j->b->dtype != GR_FLOAT) {
-        if (!gr_bytes(GR_FLOAT, j->b->elements, &bytes) || !(copy = gr_malloc_aligned(bytes))) return false;
-        to_float(j->b->dtype, j->b->data, j->b->elements, copy);
-    }
-    pack->size = gr_gemm_packed_size(j->p->k, j->p->n);
-    pack->data = pack->size == SIZE_MAX ? NULL : gr_malloc_aligned(pack->size);
-    if (pack->data)
-        gr_gemm_pack(j->p->k, j->p->n, copy ? copy : j->b->data, j->p->b_row, j->p->b_col, pack->data);
-    gr_free_aligned(copy, bytes);
-    return pack->data != NULL;
+    const gr_product *p = j->p;
+    pack->size = gr_gemm_packed_size(p->k, p->n);
+    if (pack->size == SIZE_MAX) return false;
+    if (j->b->dtype != GR_FLOAT) pack->size /= 2;
+    if (!(pack->data = gr_malloc_aligned(pack->size))) return false;
+    if (j->b->dtype == GR_FLOAT)
+        gr_gemm_pack(p->k, p->n, j->b->data, p->b_row, p->b_col, pack->data);
+    else
+        gr_gemm_pack_narrow(p->k, p->n, j->b->data, p->b_row, p->b_col, pack->data);
+    return true;
 }
 
 static gr_gemm_batch batch_of(const gr_product *p)
@@ -196,6 +182,7 @@ bool gr_product_prepare_packed(gr_step *s, const gr_product *p, gr_why *why)
         const gr_pack_key key = {b->data, b->dtype, p->k, p->n, p->b_row, p->b_col, gr_simd_best()->name};
         gr_packs *packs = packs_of(s, st);
         st->pack = packs ? gr_packs_get(packs, &key, b->size, make_pack, &(pack_job){p, b}) : NULL;
+        st->store = b->dtype == GR_FLOAT ? GR_STORE_FLOAT : b->dtype == GR_FLOAT16 ? GR_STORE_HALF : GR_STORE_BFLOAT;
         if (!st->pack) {
             gr_packs_free(st->own);
             return gr_decline(why, "out of memory for packed weights");
@@ -227,7 +214,7 @@ static const float *operand(const gr_step *s, const state *st, int which)
     const gr_tensor *t = s->in[st->input[which]];
     if (st->converted[which] == SIZE_MAX) return t->data;
     float *to = (float *)((char *)s->scratch + st->converted[which]);
-    to_float(t->dtype, t->data, t->elements, to);
+    gr_widen(t->dtype, t->data, t->elements, to);
     return to;
 }
 
@@ -267,7 +254,7 @@ static gr_gemm packed_gemm(const state *st, const float *a, const float *bias, c
 {
     const gr_product *p = &st->p;
     return (gr_gemm){.m = p->m, .n = p->n, .k = p->k, .a = a, .lda = p->a_row, .packed = st->pack->data,
-                     .alpha = p->alpha, .bias = bias, .residual = residual, .act = p->act, .c = c, .ldc = p->n};
+                     .store = st->store, .alpha = p->alpha, .bias = bias, .residual = residual, .act = p->act, .c = c, .ldc = p->n};
 }
 
 gr_status gr_product_run(const gr_step *s, gr_err *err)

@@ -28,7 +28,7 @@ typedef struct gr_product {
 /* Drop batch dims of size 1 and count those as rows that only A has. Kernels expect it done. */
 void gr_product_simplify(gr_product *p);
 
-/* Kernels, for a step whose product is *p. They decline element types other than float, float16 and bfloat16, which are
+/* Kernels, for a step whose product is *p; `dtype` is that of the result, and constants may have another one. They decline element types other than float, float16 and bfloat16, which are
  * computed in float. s->state and s->scratch_size are theirs. */
 bool gr_product_prepare_dnnl(gr_step *s, const gr_product *p, gr_why *why);
 bool gr_product_prepare_packed(gr_step *s, const gr_product *p, gr_why *why);

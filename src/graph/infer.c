@@ -214,12 +214,19 @@ static gr_status fold_node(walk *w, const gr_node *n, gr_err *err)
         limited.live_bytes = 0;
         limited.packs = NULL; /* inputs may die with the facts */
     }
-    gr_tensor **in = GR_NEWS(w->f->arena, n->nin, gr_tensor *);
-    if (!in) return gr_nomem(err);
-    for (uint32_t i = 0; i < n->nin; i++) in[i] = gr_in(n, i) ? w->f->konst[gr_in(n, i)->id] : NULL;
+    gr_arena *scratch = gr_arena_new();
+    gr_tensor **in = scratch ? GR_NEWS(scratch, n->nin, gr_tensor *) : NULL;
+    gr_status status = in ? GR_OK : gr_nomem(err);
+    for (uint32_t i = 0; in && i < n->nin; i++) {
+        const gr_value *v = gr_in(n, i);
+        in[i] = v ? gr_tensor_as(scratch, w->f->konst[v->id], w->f->types[v->id].dtype) : NULL;
+        if (v && !in[i]) status = gr_nomem(err);
+    }
     for (uint32_t i = 0; i < n->nout; i++) w->wanted[i] = n->out[i] != NULL;
-    gr_status status = gr_eval(exec, n->op, n->params, n, NULL, n->nin, (const gr_tensor *const *)in, n->nout, w->wanted,
-                               w->made, err);
+    if (status == GR_OK)
+        status = gr_eval(exec, n->op, n->params, n, NULL, n->nin, (const gr_tensor *const *)in, n->nout, w->wanted,
+                         w->made, err);
+    gr_arena_free(scratch);
     if (status == GR_ELIMIT) return GR_OK; /* larger than it looked: left to the run */
     if (status != GR_OK) return status;
     for (uint32_t i = 0; i < n->nout; i++) {

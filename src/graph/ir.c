@@ -311,7 +311,7 @@ static gr_status check_value(const gr_value *v, gr_err *err)
     if (v->type.kind == GR_KIND_TENSOR && v->type.rank > 0 && !v->type.dims)
         BROKEN("'%s' has a rank but no dimensions", gr_show(v->name));
     if (!v->konst) return GR_OK;
-    if (v->type.dtype != v->konst->dtype || v->type.rank != v->konst->rank)
+    if ((v->type.dtype != v->konst->dtype && !gr_is_narrow(v)) || v->type.rank != v->konst->rank)
         BROKEN("type of constant '%s'", gr_show(v->name));
     for (int i = 0; i < v->type.rank; i++)
         if (!gr_dim_is(v->type.dims[i], v->konst->dims[i])) BROKEN("shape of constant '%s'", gr_show(v->name));

@@ -35,7 +35,9 @@ typedef struct gr_ivals {
 } gr_ivals;
 
 /* A tensor with concrete shape. Whoever made it owns `data`; in a graph, data lies in the model file or an arena. A
- * constant's data may be at any alignment unless `aligned`. Sequences hold their elements in `items`. */
+ * constant's data may be at any alignment unless `aligned`. Sequences hold their elements in `items`.
+ * A constant matrix of type float may be stored in 16 bits, as the file has it: its tensor says float16 or bfloat16 then
+ * where its value says float (gr_is_narrow). */
 typedef struct gr_tensor {
     gr_kind kind; /* GR_KIND_TENSOR or GR_KIND_SEQUENCE */
     gr_dtype dtype;
@@ -70,6 +72,7 @@ struct gr_value {
     gr_value *became;      /* what its readers read instead since gr_replace_uses, or the outer value that it stands for */
     int output_index;      /* >= 0: one of its positions among the graph's outputs */
     bool is_input, is_output;
+    bool widened; /* holds in float what the file has in 16 bits */
 };
 
 struct gr_node {
@@ -136,8 +139,15 @@ gr_graph *gr_graph_new(gr_arena *arena, gr_syms *syms, const char *name, gr_grap
 /* A new value; if the name is taken or NULL, a number is appended to it. */
 gr_value *gr_graph_value(gr_graph *g, const char *name);
 gr_value *gr_graph_find(const gr_graph *g, const char *name);
-/* Whether a value still has contents: an input, a constant, or made by a node that has not been erased. */
-static inline bool gr_value_lives(const gr_value *v) { return v->is_input || v->konst || v->def; }
+/* Whether a value still has the contents that the file gives it: an input, a constant, or made by a node that has not
+ * been erased. */
+static inline bool gr_value_lives(const gr_value *v) { return !v->widened && (v->is_input || v->konst || v->def); }
+static inline bool gr_is_16_bit(gr_dtype t) { return t == GR_FLOAT16 || t == GR_BFLOAT16; }
+/* A constant of type float that is stored in 16 bits. */
+static inline bool gr_is_narrow(const gr_value *v)
+{
+    return v->konst && v->type.dtype == GR_FLOAT && gr_is_16_bit(v->konst->dtype);
+}
 /* A constant value over memory that lives as long as the graph; `data` may be at any alignment. */
 gr_value *gr_graph_const(gr_graph *g, const char *name, gr_dtype dtype, int rank, const int64_t *dims, const void *data);
 /* A constant of rank 0, or of rank 1 from int64s; contents are copied. */

@@ -5,6 +5,7 @@
  */
 #include "ir.h"
 #include "ops/op.h"
+#include <stdio.h>
 
 static bool lower_type(gr_arena *a, gr_syms *syms, const gr_type *t, gr_doc_type **out)
 {
@@ -38,6 +39,25 @@ static gr_doc_tensor *lower_const(gr_arena *a, const gr_value *v)
     *t = (gr_doc_tensor){.name = v->name, .dtype = k->dtype, .rank = k->rank, .dims = k->dims,
                          .elements = k->elements, .data = k->data, .size = k->size, .mapped = k->mapped};
     return t;
+}
+
+/* A constant whose value is float and which is stored in 16 bits: an initializer of its own, and a Cast of it. */
+static bool lower_narrow(gr_arena *a, const gr_value *v, gr_doc_tensor *t, gr_doc_node *out)
+{
+    static const char suffix[] = "_16_bit";
+    const size_t room = strlen(v->name) + sizeof suffix + 16;
+    char *name = gr_arena_alloc(a, room);
+    const char **names = GR_NEWS(a, 2, const char *);
+    gr_attr *to = GR_NEW(a, gr_attr);
+    if (!name || !names || !to) return false;
+    int n = snprintf(name, room, "%s%s", v->name, suffix);
+    for (unsigned k = 1; gr_graph_find(v->graph, name); k++) snprintf(name + n, room - (size_t)n, "_%u", k);
+    t->name = names[0] = name;
+    names[1] = v->name;
+    *to = (gr_attr){.name = "to", .type = GR_ATTR_INT, .i = GR_FLOAT};
+    *out = (gr_doc_node){.name = "", .op_type = "Cast", .domain = "", .overload = "", .in = {1, names},
+                         .out = {1, names + 1}, .attrs = {1, to}};
+    return true;
 }
 
 static bool lower_graph(gr_arena *a, const gr_graph *g, gr_doc_graph **out);
@@ -89,20 +109,24 @@ static bool lower_graph(gr_arena *a, const gr_graph *g, gr_doc_graph **out)
     bool *seen = GR_NEWS(a, g->nvalues, bool);
     d->in.items = GR_NEWS(a, proper, gr_doc_value);
     d->out.items = GR_NEWS(a, g->noutputs, gr_doc_value);
-    for (const gr_node *node = g->first; node; node = node->next) n++;
-    d->nodes.items = GR_NEWS(a, n + g->noutputs, gr_doc_node);
+    for (const gr_node *node = g->first; node; node = node->next) {
+        n++;
+        for (uint32_t i = 0; i < node->nin; i++) n += gr_in(node, i) && gr_is_narrow(gr_in(node, i));
+    }
+    d->nodes.items = GR_NEWS(a, n + 2 * g->noutputs, gr_doc_node);
     if (!seen || !d->in.items || !d->out.items || !d->nodes.items) return false;
     for (size_t i = 0; i < proper; i++)
         if (!lower_value(a, g->inputs[i], g->inputs[i]->name, &d->in.items[d->in.count++])) return false;
     for (const gr_node *node = g->first; node; node = node->next) {
-        if (!lower_node(a, node, &d->nodes.items[d->nodes.count++])) return false;
         for (uint32_t i = 0; i < node->nin; i++) {
             const gr_value *v = gr_in(node, i);
             if (!v || !v->konst || v->def || seen[v->id]) continue;
             seen[v->id] = true;
             gr_doc_tensor **t = GR_PUSH(a, d->init, d->ninit, capinit);
             if (!t || !(*t = lower_const(a, v))) return false;
+            if (gr_is_narrow(v) && !lower_narrow(a, v, *t, &d->nodes.items[d->nodes.count++])) return false;
         }
+        if (!lower_node(a, node, &d->nodes.items[d->nodes.count++])) return false;
         for (uint32_t i = 0; i < node->nout; i++) {
             if (!node->out[i] || node->out[i]->is_output) continue;
             gr_doc_value *info = GR_PUSH(a, d->info.items, d->info.count, capinfo);
@@ -116,6 +140,7 @@ static bool lower_graph(gr_arena *a, const gr_graph *g, gr_doc_graph **out)
             seen[v->id] = true;
             gr_doc_tensor **t = GR_PUSH(a, d->init, d->ninit, capinit);
             if (!t || !(*t = lower_const(a, v))) return false;
+            if (gr_is_narrow(v) && !lower_narrow(a, v, *t, &d->nodes.items[d->nodes.count++])) return false;
         }
         if (!needs_identity(g, i)) continue;
         const char **names = GR_NEWS(a, 2, const char *);

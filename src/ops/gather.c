@@ -3,6 +3,7 @@
  * Gather, GatherElements, GatherND. Indices may be negative; one that is out of range is refused by its value before
  * anything is written from it. Embedding tables are read where they lie in the file, at any alignment.
  */
+#include "exec/packs.h"
 #include "move.h"
 #include <omp.h>
 
@@ -81,6 +82,19 @@ static void gather_rows(const gr_tensor *x, const gr_tensor *ix, gr_tensor *y, i
         }
 }
 
+/* The same where x is stored in 16 bits and y holds floats. */
+static void gather_narrow(const gr_tensor *x, const gr_tensor *ix, gr_tensor *y, int64_t outer, int64_t dim, int64_t inner)
+{
+    int64_t n = ix->elements;
+    const char *src = x->data;
+    float *dst = y->data;
+#pragma omp parallel for collapse(2) schedule(static) num_threads(team((int64_t)y->size)) if (outer * n > 1)
+    for (int64_t o = 0; o < outer; o++)
+        for (int64_t k = 0; k < n; k++)
+            gr_widen_const(x->dtype, src + (o * dim + gr_wrap_index(gr_int_at(ix, k), dim)) * inner * 2, inner,
+                           dst + (o * n + k) * inner);
+}
+
 static gr_status run_gather(const gr_step *s, gr_err *err)
 {
     const gather_params *p = s->params;
@@ -92,6 +106,10 @@ static gr_status run_gather(const gr_step *s, gr_err *err)
     int64_t outer = gr_product(x->dims, 0, axis), inner = gr_product(x->dims, axis + 1, x->rank);
     GR_TRY(check_indices(ix, dim, err));
     if (!y->elements) return GR_OK;
+    if (x->dtype != y->dtype) {
+        gather_narrow(x, ix, y, outer, dim, inner);
+        return GR_OK;
+    }
     if (inner * bits % 8 == 0) {
         gather_rows(x, ix, y, outer, dim, inner * bits / 8);
         return GR_OK;
@@ -241,7 +259,7 @@ static const gr_kernel k_elements[] = {{"ref", NULL, run_elements, NULL}, {0}};
 static const gr_kernel k_nd[] = {{"ref", NULL, run_nd, NULL}, {0}};
 
 enum { FLAGS = GR_OP_MOVE | GR_OP_UNALIGNED };
-#define GATHER(since)    GR_OP_ROW("Gather", since, 2, 2, 1, FLAGS, parse_axis, infer_gather, k_gather)
+#define GATHER(since)    GR_OP_ROW("Gather", since, 2, 2, 1, FLAGS | GR_OP_NARROW, parse_axis, infer_gather, k_gather)
 #define ELEMENTS(since)  GR_OP_ROW("GatherElements", since, 2, 2, 1, FLAGS, parse_axis, infer_elements, k_elements)
 #define ND(since, parse) GR_OP_ROW("GatherND", since, 2, 2, 1, FLAGS, parse, infer_nd, k_nd)
 /* clang-format off */

@@ -242,7 +242,7 @@ static gr_product product_of(const gr_step *s)
 {
     const matmul_params *params = s->params;
     const gr_tensor *a = s->in[0], *b = s->in[1];
-    gr_product p = {.dtype = a->dtype, .a = 0, .b = 1, .bias = -1, .residual = -1, .addend = -1, .m = 1, .n = 1,
+    gr_product p = {.dtype = s->out[0] ? s->out[0]->dtype : a->dtype, .a = 0, .b = 1, .bias = -1, .residual = -1, .addend = -1, .m = 1, .n = 1,
                     .alpha = params->alpha, .beta = 1, .act = params->act};
     int64_t sa[GR_MAX_RANK], sb[GR_MAX_RANK];
     int oa[GR_MAX_RANK] = {0}, ob[GR_MAX_RANK] = {0};
@@ -380,16 +380,16 @@ static const gr_kernel kernels[] = {
 
 /* clang-format off */
 #define MATMUL_ROW(v) \
-    {"MatMul", v, .in = {2, 2}, .out = 1, .flags = GR_OP_UNALIGNED, .parse = parse_matmul, .infer = infer_matmul, .kernels = kernels}
+    {"MatMul", v, .in = {2, 2}, .out = 1, .flags = GR_OP_UNALIGNED | GR_OP_NARROW, .parse = parse_matmul, .infer = infer_matmul, .kernels = kernels}
 #define GEMM_ROW(v, least, parse_) \
-    {"Gemm", v, .in = {least, 3}, .out = 1, .flags = GR_OP_UNALIGNED, .parse = parse_, .infer = infer_gemm, .kernels = kernels}
+    {"Gemm", v, .in = {least, 3}, .out = 1, .flags = GR_OP_UNALIGNED | GR_OP_NARROW, .parse = parse_, .infer = infer_gemm, .kernels = kernels}
 const gr_op op_matmul[] = {
     MATMUL_ROW(1), MATMUL_ROW(9), MATMUL_ROW(13),
     GEMM_ROW(1, 3, parse_gemm_1), GEMM_ROW(6, 3, parse_gemm_1),
     GEMM_ROW(7, 3, parse_gemm), GEMM_ROW(9, 3, parse_gemm), GEMM_ROW(11, 2, parse_gemm), GEMM_ROW(13, 2, parse_gemm),
-    {"FusedMatMul", 1, .in = {2, 2}, .out = 1, .flags = GR_OP_UNALIGNED, .parse = parse_fused, .infer = infer_matmul,
+    {"FusedMatMul", 1, .in = {2, 2}, .out = 1, .flags = GR_OP_UNALIGNED | GR_OP_NARROW, .parse = parse_fused, .infer = infer_matmul,
      .kernels = kernels, .domain = "com.microsoft"},
-    {"Linear", 1, .in = {2, 4}, .out = 1, .flags = GR_OP_UNALIGNED, .parse = parse_linear, .infer = infer_linear,
+    {"Linear", 1, .in = {2, 4}, .out = 1, .flags = GR_OP_UNALIGNED | GR_OP_NARROW, .parse = parse_linear, .infer = infer_linear,
      .kernels = kernels, .domain = "graphrun"},
     {0},
 };

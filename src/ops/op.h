@@ -120,6 +120,7 @@ enum gr_op_flags {
     GR_OP_DYNAMIC = 64,    /* the output's shape depends on values (NonZero, Loop): run through the interpreter when
                               inference leaves a dimension unknown, never folded if it has subgraphs */
     GR_OP_IMPURE = 128,    /* random: never folded or merged */
+    GR_OP_NARROW = 512,    /* kernels read constant inputs that are stored narrower than their type (ir.h: gr_tensor) */
     GR_OP_PLAIN_GRAPHS = 256, /* a graph attribute that is absent stands for the graph that gives its input back */
 };
 

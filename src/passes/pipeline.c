@@ -8,6 +8,7 @@
 static const gr_pass pipeline[] = {
     /* What cannot run or changes nothing goes first, so that rules need few spellings. */
     {"inline-if", gr_pass_inline_if},
+    {"widen", gr_pass_widen},
     {"parts", gr_pass_parts},
     {"no-op", gr_pass_noop},
     {"chains", gr_pass_chains},

@@ -6,10 +6,22 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 static const gr_simd *simd = &gr_simd_base;
 static const gr_tiles *tiles = &gr_tiles_base;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+#if defined(__x86_64__)
+/* Not every compiler's __builtin_cpu_supports knows it. */
+static bool has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
 
 static void choose(void)
 {
@@ -17,7 +29,7 @@ static void choose(void)
     const char *most = getenv("GRAPHRUN_ISA");
     if (most && !strcmp(most, "base")) return;
     __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return;
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !has_f16c()) return;
     simd = &gr_simd_avx2;
     tiles = &gr_tiles_avx2;
     if (most && !strcmp(most, "avx2")) return;

@@ -30,19 +30,30 @@ size_t gr_gemm_packed_size(int64_t k, int64_t n)
     return bytes ? bytes : sizeof(float);
 }
 
-static void pack_panel(const gr_tiles *tiles, int64_t k, int64_t n, int64_t p, const float *b, int64_t row, int64_t col,
-                       float *packed)
+static void pack_panel(const gr_tiles *tiles, size_t size, int64_t k, int64_t n, int64_t p, const void *b, int64_t row,
+                       int64_t col, void *packed)
 {
-    const int64_t j = p * tiles->width;
-    tiles->pack(k, least(n - j, tiles->width), b + j * col, row, col, packed + j * k);
+    const int64_t j = p * tiles->width, bytes = (int64_t)size;
+    tiles->pack(size, k, least(n - j, tiles->width), (const char *)b + j * col * bytes, row, col,
+                (char *)packed + j * k * bytes);
 }
 
-void gr_gemm_pack(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, float *packed)
+static void pack_all(size_t size, int64_t k, int64_t n, const void *b, int64_t row, int64_t col, void *packed)
 {
     const gr_tiles *tiles = gr_tiles_best();
     const int64_t panels = quotient_up(n, tiles->width);
 #pragma omp parallel for schedule(dynamic) if (panels > 1 && k * panels * tiles->width > SMALL_WORK)
-    for (int64_t p = 0; p < panels; p++) pack_panel(tiles, k, n, p, b, row, col, packed);
+    for (int64_t p = 0; p < panels; p++) pack_panel(tiles, size, k, n, p, b, row, col, packed);
+}
+
+void gr_gemm_pack(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, float *packed)
+{
+    pack_all(sizeof *b, k, n, b, row, col, packed);
+}
+
+void gr_gemm_pack_narrow(int64_t k, int64_t n, const void *b, int64_t row, int64_t col, void *packed)
+{
+    pack_all(sizeof(uint16_t), k, n, b, row, col, packed);
 }
 
 /* Row tiles of one piece of a panel group. The tile's fields that depend on k and columns are set. */
@@ -66,7 +77,8 @@ static void item(const gr_gemm *g, const gr_tiles *tiles, int64_t row, int64_t e
 {
     const int64_t width = tiles->width, rows = end - row;
     gr_tile t = {.lda = g->lda, .ldc = g->ldc, .panel = tiles->width * g->k, .alpha = g->alpha,
-                 .act = g->act};
+                 .store = g->store, .act = g->act};
+    const int64_t size = g->store == GR_STORE_FLOAT ? 4 : 2;
     const bool streams = rows <= tiles->rows; /* B is read once: no use in keeping pieces of it */
     const int64_t pieces = streams ? 1 : quotient_up(g->k, K_BLOCK);
     int64_t k0 = 0;
@@ -79,7 +91,7 @@ static void item(const gr_gemm *g, const gr_tiles *tiles, int64_t row, int64_t e
             const int64_t j = q * width;
             const bool wide = rows <= tiles->rows && tiles->wide[rows] && last - q >= tiles->wide_panels[rows];
             step = wide ? tiles->wide_panels[rows] : 1;
-            t.b = g->packed + j * g->k + k0 * width;
+            t.b = (const char *)g->packed + (j * g->k + k0 * width) * size;
             t.cols = least(g->n - j, step * width);
             t.bias = g->bias ? g->bias + j : NULL;
             rows_of_piece(g, tiles, &t, wide, row, end, k0, j);
@@ -147,7 +159,7 @@ size_t gr_gemm_small_scratch(int64_t n, int64_t k) { return gr_gemm_packed_size(
 void gr_gemm_small_pack(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, void *packed)
 {
     const gr_tiles *tiles = gr_tiles_best();
-    for (int64_t p = 0; p * tiles->width < n; p++) pack_panel(tiles, k, n, p, b, row, col, packed);
+    for (int64_t p = 0; p * tiles->width < n; p++) pack_panel(tiles, sizeof *b, k, n, p, b, row, col, packed);
 }
 
 void gr_gemm_small_packed(int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t a_row,

@@ -14,11 +14,12 @@ typedef struct gr_tile {
     int64_t k;
     const float *a;
     int64_t lda;
-    const float *b;
-    int64_t panel;         /* floats from one panel to the next */
+    const void *b;
+    int64_t panel;         /* elements from one panel to the next */
     float *c;
     int64_t ldc;
     int64_t cols;          /* valid columns, from 1 to the tile's width */
+    enum gr_gemm_store store;
     bool first, last;      /* of the blocks of k: start from zero, else from C; apply the epilogue */
     float alpha;
     const float *bias, *residual; /* at the tile's first column and row; may be NULL */
@@ -33,8 +34,8 @@ typedef struct gr_tiles {
     void (*tile[GR_TILE_ROWS_MAX + 1])(const gr_tile *t); /* by rows; one panel */
     void (*wide[GR_TILE_ROWS_MAX + 1])(const gr_tile *t); /* several panels at once, NULL where that has no use */
     int wide_panels[GR_TILE_ROWS_MAX + 1];
-    /* One panel of B: `cols` columns of k rows, the rest of its width filled with zeros. */
-    void (*pack)(int64_t k, int64_t cols, const float *b, int64_t row, int64_t col, float *panel);
+    /* One panel of B: `cols` columns of k rows of elements of `size` bytes, the rest of its width filled with zeros. */
+    void (*pack)(size_t size, int64_t k, int64_t cols, const void *b, int64_t row, int64_t col, void *panel);
 } gr_tiles;
 
 const gr_tiles *gr_tiles_best(void);

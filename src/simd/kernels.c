@@ -213,6 +213,26 @@ static void layernorm(size_t n, const float *x, const float *residual, const flo
         layernorm_row(n, x, NULL, gamma, beta, eps, stored, y);
 }
 
+VINLINE void widen_as(const enum gr_gemm_store store, size_t n, const char *x, float *y)
+{
+    size_t i = 0;
+    for (; i + GR_LANES <= n; i += GR_LANES)
+        vstore(y + i, store == GR_STORE_HALF ? vload_half(x + 2 * i) : vload_bfloat(x + 2 * i));
+    if (i < n) {
+        uint16_t t[GR_LANES] = {0};
+        memcpy(t, x + 2 * i, 2 * (n - i));
+        vstore_part(y + i, store == GR_STORE_HALF ? vload_half(t) : vload_bfloat(t), n - i);
+    }
+}
+
+static void widen(enum gr_gemm_store store, size_t n, const void *x, float *y)
+{
+    if (store == GR_STORE_HALF)
+        widen_as(GR_STORE_HALF, n, x, y);
+    else
+        widen_as(GR_STORE_BFLOAT, n, x, y);
+}
+
 const gr_simd GR_ISA_SYMBOL(gr_simd) = {
     .name = GR_ISA_TEXT(GR_ISA),
     .unary = {[GR_V_EXP] = exp_, [GR_V_LOG] = log_, [GR_V_ERF] = erf_, [GR_V_TANH] = tanh_, [GR_V_SIGMOID] = sigmoid_,
@@ -224,6 +244,7 @@ const gr_simd GR_ISA_SYMBOL(gr_simd) = {
     .scalar_binary = {add_sv, sub_sv, mul_sv, div_sv, min_sv, max_sv},
     .softmax = softmax,
     .layernorm = layernorm,
+    .widen = widen,
     .dot = dot,
     .sum = sum,
     .max = max,

@@ -17,6 +17,8 @@ enum gr_simd_unary { /* y[i] = f(x[i]); error bounds in ulp are stated in kernel
 };
 enum gr_simd_binary { GR_V_ADD, GR_V_SUB, GR_V_MUL, GR_V_DIV, GR_V_MIN, GR_V_MAX, GR_V_BINARY_COUNT };
 
+enum gr_gemm_store { GR_STORE_FLOAT, GR_STORE_HALF, GR_STORE_BFLOAT }; /* how elements of constants are stored */
+
 typedef struct gr_simd {
     const char *name; /* "avx512", "avx2", "base" */
     void (*unary[GR_V_UNARY_COUNT])(size_t n, const float *x, float *y);
@@ -29,6 +31,8 @@ typedef struct gr_simd {
      * y = (s - mean(s)) / sqrt(var(s) + eps) * gamma + beta; two-pass variance; gamma and beta may be NULL. */
     void (*layernorm)(size_t n, const float *x, const float *residual, const float *gamma, const float *beta, float eps,
                       float *sum, float *y);
+    /* Elements of 16 bits, at any address, as floats; `store` is not GR_STORE_FLOAT. */
+    void (*widen)(enum gr_gemm_store store, size_t n, const void *x, float *y);
     float (*dot)(size_t n, const float *a, const float *b);
     float (*sum)(size_t n, const float *x);
     float (*max)(size_t n, const float *x);
@@ -47,12 +51,15 @@ enum gr_gemm_act {
 size_t gr_gemm_packed_size(int64_t k, int64_t n); /* bytes; depends on the instruction set in use */
 /* B[k][n] is at b[k * row + n * col] (strides in elements; any byte alignment). Runs in parallel over panels. */
 void gr_gemm_pack(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, float *packed);
+/* The same for elements of 16 bits, into half the size. */
+void gr_gemm_pack_narrow(int64_t k, int64_t n, const void *b, int64_t row, int64_t col, void *packed);
 
 typedef struct gr_gemm {
     int64_t m, n, k;
     const float *a;
     int64_t lda;          /* row stride of A in elements; columns are contiguous */
-    const float *packed;  /* from gr_gemm_pack */
+    const void *packed;   /* from gr_gemm_pack; elements of 16 bits are widened as they are read */
+    enum gr_gemm_store store;
     float alpha;
     const float *bias;     /* [n] or NULL */
     const float *residual; /* [m][n] with row stride ldc, or NULL; added after the activation */

@@ -18,7 +18,7 @@
 #define ROWS 4
 #endif
 enum { VECTORS = 2, WIDTH = VECTORS * GR_LANES, WIDEST = 4 * WIDTH };
-enum { AHEAD = 512 }; /* floats of B by which to prefetch: 2 KB, the best of 0.5 to 16 KB for cold and warm weights */
+enum { AHEAD = 2048 }; /* bytes of B by which to prefetch, the best of 0.5 to 16 KB for cold and warm weights */
 
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
@@ -86,7 +86,17 @@ static __attribute__((noinline)) void copy_rows(int rows, int64_t cols, const fl
     for (int r = 0; r < rows; r++) memcpy(to + r * to_stride, from + r * from_stride, (size_t)cols * sizeof(float));
 }
 
-VINLINE void tile(const gr_tile *t, const int rows, const int panels)
+VINLINE vf load_b(const char *b, const enum gr_gemm_store store)
+{
+    switch (store) {
+    case GR_STORE_HALF: return vload_half(b);
+    case GR_STORE_BFLOAT: return vload_bfloat(b);
+    case GR_STORE_FLOAT: break;
+    }
+    return *(const vf_any *)b;
+}
+
+VINLINE void tile_of(const gr_tile *t, const int rows, const int panels, const enum gr_gemm_store store)
 {
     _Alignas(64) float sums[GR_TILE_ROWS_MAX * WIDEST];
     const int stride = panels * WIDTH;
@@ -105,16 +115,19 @@ VINLINE void tile(const gr_tile *t, const int rows, const int panels)
             for (int v = 0; v < panels * VECTORS; v++) acc[r][v] = vload(sums + r * stride + v * GR_LANES);
         }
     }
-    const float *b = t->b, *a[(ROWS + 2) / 3]; /* one pointer for three rows of A */
-    const int64_t lda = t->lda, panel = t->panel;
+    const int size = store == GR_STORE_FLOAT ? 4 : 2;
+    const char *b = t->b;
+    const float *a[(ROWS + 2) / 3]; /* one pointer for three rows of A */
+    const int64_t lda = t->lda, panel = t->panel * size;
     UNROLL
     for (int r = 0; r < rows; r += 3) a[r / 3] = t->a + r * lda;
     for (int64_t k = t->k; k > 0; k--) {
         __builtin_prefetch(b + AHEAD);
-        if (WIDTH > 16) __builtin_prefetch(b + AHEAD + 16);
+        if (WIDTH * size > 64) __builtin_prefetch(b + AHEAD + 64);
         vf bv[4 * VECTORS];
         UNROLL
-        for (int v = 0; v < panels * VECTORS; v++) bv[v] = vload(b + v / VECTORS * panel + v % VECTORS * GR_LANES);
+        for (int v = 0; v < panels * VECTORS; v++) 
+            bv[v] = load_b(b + v / VECTORS * panel + v % VECTORS * GR_LANES * size, store);
         UNROLL
         for (int r = 0; r < rows; r++) {
             const vf av = vset(a[r / 3][r % 3 * lda]);
@@ -123,7 +136,7 @@ VINLINE void tile(const gr_tile *t, const int rows, const int panels)
         }
         UNROLL
         for (int r = 0; r < rows; r += 3) a[r / 3]++;
-        b += WIDTH;
+        b += WIDTH * size;
     }
     UNROLL
     for (int r = 0; r < rows; r++) {
@@ -134,6 +147,15 @@ VINLINE void tile(const gr_tile *t, const int rows, const int panels)
         finish(t, rows, sums, stride);
     else
         copy_rows(rows, t->cols, sums, stride, t->c, t->ldc);
+}
+
+VINLINE void tile(const gr_tile *t, const int rows, const int panels)
+{
+    switch (t->store) {
+    case GR_STORE_FLOAT: tile_of(t, rows, panels, GR_STORE_FLOAT); break;
+    case GR_STORE_HALF: tile_of(t, rows, panels, GR_STORE_HALF); break;
+    case GR_STORE_BFLOAT: tile_of(t, rows, panels, GR_STORE_BFLOAT); break;
+    }
 }
 
 #define TILE(rows)                                                                                                     \
@@ -159,20 +181,31 @@ TILE(12)
 static void wide_1(const gr_tile *t) { tile(t, 1, 4); }
 static void wide_2(const gr_tile *t) { tile(t, 2, 2); }
 
-static void pack(int64_t k, int64_t cols, const float *b, int64_t row, int64_t col, float *panel)
+VINLINE void pack_of(const int64_t size, int64_t k, int64_t cols, const char *b, int64_t row, int64_t col, char *panel)
 {
-    if (cols < WIDTH) memset(panel, 0, (size_t)k * WIDTH * sizeof(float));
+    if (cols < WIDTH) memset(panel, 0, (size_t)(k * WIDTH * size));
+    row *= size;
     if (col == 1) {
-        for (int64_t i = 0; i < k; i++) memcpy(panel + i * WIDTH, b + i * row, (size_t)cols * sizeof(float));
+        for (int64_t i = 0; i < k; i++) memcpy(panel + i * WIDTH * size, b + i * row, (size_t)(cols * size));
         return;
     }
+    col *= size;
     /* A few k at a time: what is read of each column is then a cache line, and what is written stays in the cache. */
     enum { STEP = 16 };
     for (int64_t i = 0; i < k; i += STEP) {
         const int64_t end = i + STEP < k ? i + STEP : k;
         for (int64_t j = 0; j < cols; j++)
-            for (int64_t l = i; l < end; l++) memcpy(panel + l * WIDTH + j, b + l * row + j * col, sizeof(float));
+            for (int64_t l = i; l < end; l++)
+                memcpy(panel + (l * WIDTH + j) * size, b + l * row + j * col, (size_t)size);
     }
+}
+
+static void pack(size_t size, int64_t k, int64_t cols, const void *b, int64_t row, int64_t col, void *panel)
+{
+    if (size == 2)
+        pack_of(2, k, cols, b, row, col, panel);
+    else
+        pack_of(4, k, cols, b, row, col, panel);
 }
 
 const gr_tiles GR_ISA_SYMBOL(gr_tiles) = {

@@ -101,6 +101,42 @@ VINLINE vf vfma(vf a, vf b, vf c)
 }
 
 VINLINE vf vselect(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
+
+/* Half-precision and bfloat numbers, at any address, as floats. */
+VINLINE vf vload_half(const void *p)
+{
+#if GR_LANES == 16 && defined(__AVX512F__)
+    return (vf)_mm512_cvtph_ps(_mm256_loadu_si256(p));
+#elif GR_LANES == 8 && defined(__F16C__)
+    return (vf)_mm256_cvtph_ps(_mm_loadu_si128(p));
+#else
+    uint16_t t[GR_LANES];
+    vu h;
+    memcpy(t, p, sizeof t);
+    for (int i = 0; i < GR_LANES; i++) h[i] = t[i];
+    const vu magnitude = (h & 0x7FFF) << 13;
+    const vf scaled = (vf)magnitude * vset(0x1p112f); /* 112: what the exponents' offsets differ by */
+    const vi special = (vi)((h & 0x7C00) == 0x7C00);
+    const vf v = vselect(special, (vf)(magnitude | 0x7F800000), scaled);
+    return (vf)((vu)v | (h & 0x8000) << 16);
+#endif
+}
+
+VINLINE vf vload_bfloat(const void *p)
+{
+#if GR_LANES == 16 && defined(__AVX512F__)
+    return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16);
+#elif GR_LANES == 8 && defined(__AVX2__)
+    return (vf)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16);
+#else
+    uint16_t t[GR_LANES];
+    vu h;
+    memcpy(t, p, sizeof t);
+    for (int i = 0; i < GR_LANES; i++) h[i] = t[i];
+    return (vf)(h << 16);
+#endif
+}
+
 VINLINE vf vabs(vf x) { return (vf)((vi)x & 0x7FFFFFFF); }
 VINLINE vf vcopysign(vf x, vf sign) { return (vf)(((vi)x & 0x7FFFFFFF) | ((vi)sign & INT32_MIN)); }
 /* The bound if x is beyond it; NaN stays NaN. */

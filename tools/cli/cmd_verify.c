@@ -12,8 +12,15 @@
 
 #define TENSORS_MAX 4096
 
+/* Of exports as deep as these results move by 1e-6 to 1e-5 with the order of summation. Who computes in 16 bits rounds
+ * to 2^-11 or 2^-8 in every step, and a result of other steps is some of those away. */
+#define TOLERANCE        1e-4
+#define TOLERANCE_HALF   1e-2
+#define TOLERANCE_BFLOAT 8e-2
+
 typedef struct verify {
     compare_limits limits;
+    bool by_weights; /* no limits are given: the type of the model's weights says what to expect */
     bool json, no_passes;
     int64_t threads;
     size_t max_memory;
@@ -273,6 +280,13 @@ static bool run_case_sets(verify *v, const test_case *t, case_result *result, gr
         free(e.path);
         return false;
     }
+    if (v->by_weights) {
+        gr_model_summary summary;
+        gr_model_summarize(e.model, &summary);
+        v->limits.atol = v->limits.rtol = summary.weight_type == GR_FLOAT16    ? TOLERANCE_HALF
+                                          : summary.weight_type == GR_BFLOAT16 ? TOLERANCE_BFLOAT
+                                                                               : TOLERANCE;
+    }
     bool ok = true;
     engine_catch_interrupt(&e);
     for (size_t i = 0; ok && i < t->set_count; i++) {
@@ -365,8 +379,8 @@ static int run(const cli_command *self, int argc, char **argv)
     cli_list args = {0};
     double atol = -1, rtol = -1, cosine = -2;
     const cli_option options[] = {
-        {"--atol", "X", CLI_REAL, &atol, "absolute tolerance (default 1e-4)", 0},
-        {"--rtol", "X", CLI_REAL, &rtol, "tolerance relative to the expected value (default 1e-4)", 0},
+        {"--atol", "X", CLI_REAL, &atol, "absolute tolerance (default 1e-4; 1e-2 for a model with float16\nweights, 8e-2 with bfloat16)", 0},
+        {"--rtol", "X", CLI_REAL, &rtol, "tolerance relative to the expected value (default: as --atol's)", 0},
         {"--cosine", "C", CLI_REAL, &cosine,
          "least cosine of every row (last axis) of an output; in place of the\ntolerances if none is given", 0},
         {"--json", NULL, CLI_FLAG, &v.json, "print JSON instead of text", 0},
@@ -377,12 +391,13 @@ static int run(const cli_command *self, int argc, char **argv)
     bool none = atol < 0 && rtol < 0;
     v.limits = (compare_limits){atol >= 0             ? atol
                                 : cosine >= 0 && none ? INFINITY
-                                                      : 1e-4,
+                                                      : TOLERANCE,
                                 rtol >= 0            ? rtol
-                                : none && cosine < 0 ? 1e-4
+                                : none && cosine < 0 ? TOLERANCE
                                                      : 0,
                                 cosine};
-    if (rtol < 0 && atol >= 0) v.limits.rtol = 1e-4;
+    if (rtol < 0 && atol >= 0) v.limits.rtol = TOLERANCE;
+    v.by_weights = none && cosine < 0;
     v.threads = options_of.threads, v.max_memory = options_of.max_memory;
     v.no_passes = options_of.no_passes, v.verbose = options_of.verbose;
     v.j = (cli_json){&v.out, true};
