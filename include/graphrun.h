@@ -214,10 +214,11 @@ typedef struct gr_model_summary {
 
 GR_API void gr_model_summarize(const gr_model *model, gr_model_summary *out);
 
-/* Write the model in ONNX's textual syntax: as the file has it, or as it runs after the passes. `max_elements`: longer
+/* Write the model in ONNX's textual syntax: as the file has it, as it runs after the passes, or the latter as calls of
+ * functions, one for each part (embeddings, encoder.layer.0 ..., pooler, heads). `max_elements`: longer
  * tensors are elided by a marker (0: all are; SIZE_MAX: none). `write` gets pieces of the text and returns false to
  * stop, which ends the call with GR_EIO. */
-typedef enum gr_print_level { GR_PRINT_FILE, GR_PRINT_OPTIMIZED } gr_print_level;
+typedef enum gr_print_level { GR_PRINT_FILE, GR_PRINT_OPTIMIZED, GR_PRINT_OUTLINED } gr_print_level;
 typedef bool (*gr_write_fn)(void *user, const char *text, size_t size);
 GR_API gr_status gr_model_print(gr_model *model, gr_print_level level, size_t max_elements, gr_write_fn write,
                                 void *user, gr_err *err);

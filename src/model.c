@@ -5,6 +5,7 @@
 #include "model.h"
 #include "exec/packs.h"
 #include "graph/map.h"
+#include "inspect/outline.h"
 #include "passes/pass.h"
 #include "summary.h"
 #include "ops/dnnl.h"
@@ -253,6 +254,17 @@ gr_status gr_model_value(gr_model *m, const char *name, gr_value_info *out, gr_e
 
 void gr_model_summarize(const gr_model *m, gr_model_summary *out) { *out = m->summary; }
 
+static gr_status lower_outlined(const gr_graph *g, gr_doc **out, gr_err *err)
+{
+    gr_outline o;
+    gr_arena *arena = gr_arena_new();
+    if (!arena) return gr_nomem(err);
+    gr_status status = gr_outline_make(g, arena, &o, err);
+    if (status == GR_OK) status = gr_outline_lower(&o, out, err);
+    gr_arena_free(arena);
+    return status;
+}
+
 gr_status gr_model_print(gr_model *m, gr_print_level level, size_t max_elements, gr_write_fn write, void *user,
                          gr_err *err)
 {
@@ -262,7 +274,7 @@ gr_status gr_model_print(gr_model *m, gr_print_level level, size_t max_elements,
     gr_variant plain = {0};
     gr_doc *doc;
     GR_TRY(gr_model_graph(m, &plain, &g, err));
-    GR_TRY(gr_graph_lower(g, &doc, err));
+    GR_TRY(level == GR_PRINT_OUTLINED ? lower_outlined(g, &doc, err) : gr_graph_lower(g, &doc, err));
     gr_status status = gr_doc_print_text(doc, &options, write, user, err);
     gr_doc_free(doc);
     return status;

@@ -59,6 +59,21 @@ void zoo_column(const char *row, int index, char *out, size_t room)
     snprintf(out, room, "%.*s", row ? (int)strcspn(row, "\t\r\n") : 0, row ? row : "");
 }
 
+bool zoo_cell(const char *name, int column, char *out, size_t room)
+{
+    char path[1024], row[4096], first[128];
+    bool found = false;
+    snprintf(path, sizeof path, "%s/zoo.tsv", zoo_folder());
+    FILE *f = fopen(path, "r");
+    while (f && !found && fgets(row, sizeof row, f)) {
+        zoo_column(row, 0, first, sizeof first);
+        found = !strcmp(first, name);
+    }
+    if (f) fclose(f);
+    if (found) zoo_column(row, column, out, room);
+    return found;
+}
+
 int zoo_each(zoo_fn *fn, void *user)
 {
     char path[1024], row[4096], name[128], dtype[32];

@@ -26,6 +26,8 @@ void zoo_free(zoo_tensors *t);
 const char *zoo_folder(void);
 /* Column `index` of a row of its table. */
 void zoo_column(const char *row, int index, char *out, size_t room);
+/* The same of the row of a case by its name; false if there is none. */
+bool zoo_cell(const char *name, int column, char *out, size_t room);
 /* For every case; `dtype` is the table's. Returns how many there are. */
 typedef void zoo_fn(const char *name, const char *folder, const char *dtype, void *user);
 int zoo_each(zoo_fn *fn, void *user);

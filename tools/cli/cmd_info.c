@@ -186,19 +186,21 @@ static int print(const cli_command *self, int argc, char **argv)
 {
     engine e = {0};
     int64_t elide = 16;
-    bool all = false, optimized = false;
+    bool all = false, optimized = false, outlined = false;
     cli_list names = {0};
     gr_err err;
     const cli_option options[] = {
         {"--elide", "N", CLI_INT, &elide, "elide tensors of more than N elements (default 16)", 0},
         {"--all", NULL, CLI_FLAG, &all, "print every element", 0},
         {"--optimized", NULL, CLI_FLAG, &optimized, "print the graph that runs, after the passes, not the file", 0},
+        {"--outlined", NULL, CLI_FLAG, &outlined, "the same as calls of functions: embeddings, layers, pooler, heads", 0},
         {0}};
     cli_parse(self, options, argc, argv, &names);
     if (names.n != 1) cli_usage(self, "give one model");
     if (!engine_load(&e, names.items[0], &err)) engine_die(&e, &err);
+    gr_print_level level = outlined ? GR_PRINT_OUTLINED : optimized ? GR_PRINT_OPTIMIZED : GR_PRINT_FILE;
     errno = 0;
-    if (gr_model_print(e.model, optimized ? GR_PRINT_OPTIMIZED : GR_PRINT_FILE, all ? SIZE_MAX : (size_t)elide,
+    if (gr_model_print(e.model, level, all ? SIZE_MAX : (size_t)elide,
                        write_stdout, NULL, &err) != GR_OK) {
         if (ferror(stdout)) cli_die(CLI_EXIT_FAILURE, "standard output: %s", strerror(errno));
         engine_die(&e, &err);
