@@ -5,6 +5,7 @@
  */
 #include "product.h"
 #include "packs.h"
+#include "ops/act.h"
 #include "ops/dnnl.h"
 #include <omp.h>
 
@@ -218,20 +219,6 @@ static const float *operand(const gr_step *s, const state *st, int which)
     return to;
 }
 
-static enum gr_simd_unary unary_of(enum gr_gemm_act act)
-{
-    switch (act) {
-    case GR_ACT_GELU_ERF: return GR_V_GELU_ERF;
-    case GR_ACT_GELU_TANH: return GR_V_GELU_TANH;
-    case GR_ACT_RELU: return GR_V_RELU;
-    case GR_ACT_TANH: return GR_V_TANH;
-    case GR_ACT_SIGMOID: return GR_V_SIGMOID;
-    case GR_ACT_SILU: return GR_V_SILU;
-    case GR_ACT_NONE: break;
-    }
-    return GR_V_UNARY_COUNT;
-}
-
 /* What the product itself has not applied yet, row by row. */
 static void finish(const gr_product *p, int64_t rows, const float *bias, const float *residual, const float *addend,
                    enum gr_gemm_act act, float *c)
@@ -243,7 +230,7 @@ static void finish(const gr_product *p, int64_t rows, const float *bias, const f
     for (int64_t r = 0; r < rows; r++) {
         float *y = c + r * p->n;
         if (bias) simd->binary[GR_V_ADD](n, y, bias, y);
-        if (act != GR_ACT_NONE) simd->unary[unary_of(act)](n, y, y);
+        if (act != GR_ACT_NONE) simd->unary[gr_act_unary(act)](n, y, y);
         if (residual) simd->binary[GR_V_ADD](n, y, residual + r * p->n, y);
         const float *x = addend ? addend + r * p->addend_row : NULL;
         for (int64_t j = 0; x && j < p->n; j++) y[j] += p->beta * x[j * p->addend_col];

@@ -171,6 +171,17 @@ static gr_tensor *constant_of(gr_arena *arena, const gr_type *type, const gr_iva
 
 /* ---- one node ---- */
 
+/* Weights of few bits stay as they are in the file; who reads them makes floats of them. */
+static bool unpacks(const walk *w, const gr_node *n)
+{
+    const gr_value *v = gr_in(n, 0);
+    const gr_tensor *x = v ? w->f->konst[v->id] : NULL;
+    if (!(n->op->flags & GR_OP_UNPACKS) || w->fold->only_new || !x || x->kind != GR_KIND_TENSOR) return false;
+    if (x->rank < 2 || x->elements < 2) return false;
+    return x->dtype != GR_BOOL && gr_dtype_bits(x->dtype) <= 8 && w->out[0].kind == GR_KIND_TENSOR &&
+           gr_dtype_is_float(w->out[0].dtype) && gr_dtype_bits(w->out[0].dtype) > 8;
+}
+
 static bool may_fold(const walk *w, const gr_node *n)
 {
     bool new = false;
@@ -274,7 +285,7 @@ static gr_status infer_node(walk *w, const gr_node *n, gr_err *err)
     GR_TRY(check_types(w, n, err));
     for (uint32_t i = 0; i < n->nout; i++)
         if (n->out[i]) f->types[n->out[i]->id] = w->out[i];
-    if (may_fold(w, n) && fits(w, n)) return fold_node(w, n, err);
+    if (may_fold(w, n) && !unpacks(w, n) && fits(w, n)) return fold_node(w, n, err);
     if (!n->nout || !n->out[0]) return GR_OK;
     uint32_t id = n->out[0]->id;
     if (w->fold->followed < MAX_FOLLOWED) f->ivals[id] = contents_of(&c, n);

@@ -303,7 +303,7 @@ static gr_dim symbolic(gr_syms *s, const gr_dim *a, int n, const void *params)
 
 /* clang-format off */
 #define CAST(since_, parse_)                                                                                           \
-    {.name = "Cast", .since = since_, .in = {1, 1}, .out = 1, .flags = GR_OP_INPLACE, .parse = parse_,                 \
+    {.name = "Cast", .since = since_, .in = {1, 1}, .out = 1, .flags = GR_OP_INPLACE | GR_OP_UNPACKS, .parse = parse_, \
      .infer = infer_cast, .symbolic = symbolic, .kernels = cast_kernels}
 #define LIKE(since_)                                                                                                   \
     {.name = "CastLike", .since = since_, .in = {2, 2}, .out = 1, .parse = parse_like, .infer = infer_like,            \

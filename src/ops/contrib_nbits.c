@@ -6,7 +6,7 @@
  */
 #include "codes.h"
 #include "elem.h"
-#include "simd/simd.h"
+#include "exec/columns.h"
 
 static int64_t quotient_up(int64_t a, int64_t b) { return a / b + (a % b != 0); }
 
@@ -189,15 +189,12 @@ static gr_status ref_nbits(const gr_step *s, gr_err *err)
     return GR_OK;
 }
 
-/* Columns that are turned into floats together; a multiple of what products pack. */
-enum { COLUMNS = 32, FEW_ROWS = 32, ALIGNMENT = 64 };
-
 typedef struct nbits_state {
-    int64_t rows, padded;          /* k rounded up to whole blocks */
-    bool few;                      /* rows: each piece of columns is used at once, and by its thread */
-    size_t a, y, bias, packed;     /* offsets in scratch: float copies of operands; all packed columns unless few */
-    size_t threads, thread, piece; /* where threads' parts begin, and bytes of one; in it packed columns, if few */
+    gr_columns columns;
+    size_t a, y, bias; /* offsets in scratch: float copies of operands */
 } nbits_state;
+
+enum { ALIGNMENT = 64 };
 
 static bool reserve(size_t *total, int64_t floats, size_t *at)
 {
@@ -207,79 +204,30 @@ static bool reserve(size_t *total, int64_t floats, size_t *at)
            gr_add(*total, bytes / ALIGNMENT * ALIGNMENT, total);
 }
 
+static void unpack(const gr_step *s, int64_t first, int64_t count, float *to)
+{
+    const nbits_params *p = s->params;
+    for (int64_t j = 0; j < count; j++) column(s, first + j, to + j * blocks_of(p) * p->block);
+}
+
 static bool prepare_nbits(gr_step *s, gr_why *why)
 {
     const nbits_params *p = s->params;
     const gr_tensor *a = s->in[A];
     nbits_state *st = GR_NEW(s->arena, nbits_state);
-    size_t total = 0, at, packed, threads = (size_t)gr_step_threads(s), all;
+    size_t total = 0;
     if (!st) return gr_decline(why, "out of memory");
-    st->rows = p->n ? s->out[0]->elements / p->n : 0;
-    st->padded = blocks_of(p) * p->block;
-    st->few = st->rows <= FEW_ROWS;
     const bool convert = a->dtype != GR_FLOAT;
-    bool fits = reserve(&total, convert ? a->elements : 0, &st->a) &&
-                reserve(&total, convert ? s->out[0]->elements : 0, &st->y) &&
-                reserve(&total, convert ? p->n : 0, &st->bias);
-    fits = fits && reserve(&st->piece, COLUMNS * st->padded, &at);
-    packed = gr_gemm_packed_size(p->k, st->few ? COLUMNS : p->n);
-    fits = fits && packed != SIZE_MAX && gr_add(packed, ALIGNMENT, &packed);
-    packed = packed / ALIGNMENT * ALIGNMENT;
-    st->packed = total;
-    st->thread = st->piece + (st->few ? packed : 0);
-    if (!st->few) fits = fits && gr_add(total, packed, &total);
-    st->threads = total;
-    if (!fits || !gr_mul(threads, st->thread, &all) || !gr_add(total, all, &s->scratch_size))
+    st->columns = (gr_columns){.m = s->out[0]->elements / p->n, .n = p->n, .k = p->k, .unpack = unpack,
+                               .room = blocks_of(p) * p->block, .by_column = true};
+    if (!reserve(&total, convert ? a->elements : 0, &st->a) ||
+        !reserve(&total, convert ? s->out[0]->elements : 0, &st->y) ||
+        !reserve(&total, convert ? p->n : 0, &st->bias) || !gr_columns_prepare(&st->columns, s, &total))
         return gr_decline(why, "sizes overflow");
+    s->scratch_size = total;
     s->flops = 2.0 * (double)s->out[0]->elements * (double)p->k;
     s->state = st;
     return true;
-}
-
-/* Columns [first, first + count) as floats into `own`, and packed to `to`. */
-static void pack_columns(const gr_step *s, int64_t first, int64_t count, float *own, void *to)
-{
-    const nbits_params *p = s->params;
-    const nbits_state *st = s->state;
-    for (int64_t j = 0; j < count; j++) column(s, first + j, own + j * st->padded);
-    gr_gemm_small_pack(p->k, count, own, 1, st->padded, to);
-}
-
-static void add_bias(const nbits_params *p, int64_t rows, int64_t first, int64_t count, const float *bias, float *y)
-{
-    for (int64_t m = 0; bias && m < rows; m++)
-        for (int64_t j = first; j < first + count; j++) y[m * p->n + j] += bias[j];
-}
-
-static void run_columns(const gr_step *s, const float *a, const float *bias, float *y)
-{
-    const nbits_params *p = s->params;
-    const nbits_state *st = s->state;
-    const size_t packed_size = gr_gemm_packed_size(p->k, COLUMNS);
-    char *packed = (char *)s->scratch + st->packed;
-#pragma omp parallel for schedule(dynamic) num_threads(gr_step_threads(s)) if (p->n * p->k > GR_PARALLEL_MIN)
-    for (int64_t first = 0; first < p->n; first += COLUMNS) {
-        char *own = (char *)s->scratch + st->threads + (size_t)omp_get_thread_num() * st->thread;
-        const int64_t count = p->n - first < COLUMNS ? p->n - first : COLUMNS;
-        if (!st->few) { /* groups of columns fill whole panels, one behind the other */
-            pack_columns(s, first, count, (float *)own, packed + (size_t)(first / COLUMNS) * packed_size);
-            continue;
-        }
-        pack_columns(s, first, count, (float *)own, own + st->piece);
-        gr_gemm_small_packed(st->rows, count, p->k, 1, a, p->k, own + st->piece, y + first, p->n);
-        add_bias(p, st->rows, first, count, bias, y);
-    }
-    if (!st->few)
-        gr_gemm_run(&(gr_gemm){.m = st->rows,
-                               .n = p->n,
-                               .k = p->k,
-                               .a = a,
-                               .lda = p->k,
-                               .packed = (float *)packed,
-                               .alpha = 1,
-                               .bias = bias,
-                               .c = y,
-                               .ldc = p->n});
 }
 
 static gr_status run_nbits(const gr_step *s, gr_err *err)
@@ -290,14 +238,14 @@ static gr_status run_nbits(const gr_step *s, gr_err *err)
     GR_TRY(check_groups(s, err));
     if (!y->elements) return GR_OK;
     if (a->dtype == GR_FLOAT) {
-        run_columns(s, a->data, bias ? bias->data : NULL, y->data);
+        gr_columns_run(&st->columns, s, a->data, bias ? bias->data : NULL, NULL, GR_ACT_NONE, y->data);
         return GR_OK;
     }
     float *fa = (float *)((char *)s->scratch + st->a), *fy = (float *)((char *)s->scratch + st->y);
     float *fb = (float *)((char *)s->scratch + st->bias);
     gr_load_f32(a->dtype, a->elements, a->data, 0, 1, fa);
     if (bias) gr_load_f32(bias->dtype, p->n, bias->data, 0, 1, fb);
-    run_columns(s, fa, bias ? fb : NULL, fy);
+    gr_columns_run(&st->columns, s, fa, bias ? fb : NULL, NULL, GR_ACT_NONE, fy);
     gr_store_f32(y->dtype, y->elements, fy, y->data, 0);
     return GR_OK;
 }

@@ -3,6 +3,7 @@
  * MatMul, Gemm, and their fused forms: FusedMatMul (com.microsoft) and Linear (graphrun), which is
  * y = activation(x W + bias) + residual. Each describes itself as a gr_product over strides; the kernels are shared.
  */
+#include "act.h"
 #include "elem.h"
 #include "exec/product.h"
 
@@ -64,20 +65,10 @@ static gr_status parse_gemm_1(gr_attrs attrs, gr_arena *arena, const void **para
 
 static gr_status parse_linear(gr_attrs attrs, gr_arena *arena, const void **params, gr_err *err)
 {
-    static const char *const names[] = {[GR_ACT_NONE] = "", [GR_ACT_GELU_ERF] = "gelu",
-                                        [GR_ACT_GELU_TANH] = "gelu_tanh", [GR_ACT_RELU] = "relu",
-                                        [GR_ACT_TANH] = "tanh", [GR_ACT_SIGMOID] = "sigmoid", [GR_ACT_SILU] = "silu"};
-    const char *name;
     matmul_params *p = new_params(arena, LINEAR, params);
     if (!p) return gr_nomem(err);
     GR_TRY(gr_attr_bool(attrs, "transB", false, &p->trans_b, err));
-    GR_TRY(gr_attr_string(attrs, "activation", "", &name, err));
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strcmp(name, names[i])) continue;
-        p->act = (enum gr_gemm_act)i;
-        return GR_OK;
-    }
-    return gr_fail(err, GR_EMODEL, "attribute 'activation' is '%s', which is not known", gr_show(name));
+    return gr_act_parse(attrs, &p->act, err);
 }
 
 /* ---- inference ---- */
@@ -293,20 +284,6 @@ static bool prepare_packed(gr_step *s, gr_why *why)
 /* ---- reference: c[i][j] = act(alpha * sum over k of a[i][k] b[k][j] + bias[j]) + residual[i][j] + beta * addend[i][j]
  * ---- */
 
-static double activation(double x, enum gr_gemm_act act)
-{
-    switch (act) {
-    case GR_ACT_GELU_ERF: return 0.5 * x * erfc(-x * M_SQRT1_2);
-    case GR_ACT_GELU_TANH: return 0.5 * x * (1 + tanh(0.79788456080286536 * (x + 0.044715 * x * x * x)));
-    case GR_ACT_RELU: return x < 0 ? 0 : x;
-    case GR_ACT_TANH: return tanh(x);
-    case GR_ACT_SIGMOID: return 1 / (1 + exp(-x));
-    case GR_ACT_SILU: return x / (1 + exp(-x));
-    case GR_ACT_NONE: break;
-    }
-    return x;
-}
-
 /* An element of an input, which may stand at any address. */
 static uint64_t int_at(const gr_tensor *t, int64_t i)
 {
@@ -326,7 +303,7 @@ static void ref_float(const gr_step *s, const gr_product *p, int64_t row, int64_
         y += gr_at_unaligned(s->in[p->a], a + k * p->a_col) * gr_at_unaligned(s->in[p->b], b + k * p->b_row);
     y *= (double)p->alpha;
     if (p->bias >= 0) y += gr_at_unaligned(s->in[p->bias], j);
-    y = activation(y, p->act);
+    y = gr_act_value(y, p->act);
     if (p->residual >= 0) y += gr_at_unaligned(s->in[p->residual], row * p->n + j);
     if (p->addend >= 0)
         y += (double)p->beta * gr_at_unaligned(s->in[p->addend], row * p->addend_row + j * p->addend_col);

@@ -121,6 +121,7 @@ enum gr_op_flags {
                               inference leaves a dimension unknown, never folded if it has subgraphs */
     GR_OP_IMPURE = 128,    /* random: never folded or merged */
     GR_OP_NARROW = 512,    /* kernels read constant inputs that are stored narrower than their type (ir.h: gr_tensor) */
+    GR_OP_UNPACKS = 1024,  /* makes floats of constant codes: not folded for a matrix of codes, which stays small */
     GR_OP_PLAIN_GRAPHS = 256, /* a graph attribute that is absent stands for the graph that gives its input back */
 };
 

@@ -8,6 +8,7 @@
  */
 #include "codes.h"
 #include "elem.h"
+#include "simd/igemm.h"
 
 typedef struct params {
     int64_t axis, block;
@@ -343,8 +344,7 @@ static void dynamic_span(void *user, const gr_loop *l, int64_t at, int64_t n, co
 {
     const dynamic_job *j = user;
     (void)l, (void)off;
-    for (int64_t i = at; i < at + n; i++)
-        j->y[i] = (uint8_t)(gr_round_within(j->x[i] / j->scale, (float)-j->zero, (float)(255 - j->zero)) + j->zero);
+    gr_igemm_quantize(n, j->x + at, j->scale, 0, 255, j->zero, j->y + at);
 }
 
 /* scale = (max - min) / 255, or 1 if there is nothing but zeros; zero = round(-min / scale); y = round(x / scale) +
@@ -374,7 +374,7 @@ static const gr_kernel dynamic_kernels[] = {{"ref", NULL, run_dynamic, NULL}, {0
      .kernels = quantize_kernels, __VA_ARGS__}
 #define DEQUANTIZE(since_, ...)                                                                                        \
     {.name = "DequantizeLinear", .since = since_, .in = {2, 3}, .out = 1, .parse = parse, .infer = infer_dequantize,   \
-     .kernels = dequantize_kernels, __VA_ARGS__}
+     .flags = GR_OP_UNPACKS, .kernels = dequantize_kernels, __VA_ARGS__}
 const gr_op op_quantize[] = {
     QUANTIZE(10, ), QUANTIZE(13, ), QUANTIZE(19, ), QUANTIZE(21, ), QUANTIZE(23, ), QUANTIZE(24, ), QUANTIZE(25, ),
     QUANTIZE(1, .domain = "com.microsoft"),

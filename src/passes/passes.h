@@ -16,12 +16,15 @@ gr_status gr_pass_chains(gr_graph *g, int *hits, gr_err *err);         /* views,
 gr_status gr_pass_common(gr_graph *g, int *hits, gr_err *err);         /* equal nodes on equal inputs */
 gr_status gr_pass_reshape(gr_graph *g, int *hits, gr_err *err);        /* shape arithmetic out of the graph */
 gr_status gr_pass_expand(gr_graph *g, int *hits, gr_err *err);         /* operands keep their small shape */
+gr_status gr_pass_quant_weights(gr_graph *g, int *hits, gr_err *err);  /* weights of few bits in one spelling */
 gr_status gr_pass_layer_norm(gr_graph *g, int *hits, gr_err *err);
 gr_status gr_pass_gelu(gr_graph *g, int *hits, gr_err *err);
+gr_status gr_pass_quant(gr_graph *g, int *hits, gr_err *err);          /* products of codes as linear layers */
 gr_status gr_pass_linear(gr_graph *g, int *hits, gr_err *err);         /* MatMul or Gemm with bias, activation, residual */
 gr_status gr_pass_attention(gr_graph *g, int *hits, gr_err *err);
 gr_status gr_pass_projections(gr_graph *g, int *hits, gr_err *err);    /* Q, K and V in one step */
 gr_status gr_pass_linear_residual(gr_graph *g, int *hits, gr_err *err);
+gr_status gr_pass_quant_residual(gr_graph *g, int *hits, gr_err *err);
 gr_status gr_pass_add_layer_norm(gr_graph *g, int *hits, gr_err *err); /* residual into LayerNormalization */
 
 #endif

@@ -15,13 +15,16 @@ static const gr_pass pipeline[] = {
     {"common", gr_pass_common},
     {"reshape", gr_pass_reshape},
     {"expand", gr_pass_expand},
+    {"quant-weights", gr_pass_quant_weights},
     /* Small formulas before what is made of them: a linear layer takes its activation and residual with it. */
     {"layer-norm", gr_pass_layer_norm},
     {"gelu", gr_pass_gelu},
+    {"quant", gr_pass_quant},
     {"linear", gr_pass_linear},
     {"attention", gr_pass_attention},
     {"add-layer-norm", gr_pass_add_layer_norm},
     {"linear-residual", gr_pass_linear_residual},
+    {"quant-residual", gr_pass_quant_residual},
     /* Layers that have found neither activation nor residual by now are the projections of attention. */
     {"projections", gr_pass_projections},
 };

@@ -127,12 +127,17 @@ static void correct(const run *r, int64_t row, int64_t col, int64_t n, int32_t *
 {
     const gr_igemm *g = r->g;
     const int32_t *columns = (const int32_t *)g->packed + col;
-    const uint32_t za = zero_a(g, row);
-    if (za)
-        for (int64_t j = 0; j < n; j++) sums[j] = (int32_t)((uint32_t)sums[j] - za * (uint32_t)columns[j]);
-    if (!r->b_zero) return;
-    const uint32_t rest = row_sum(g, row) - (uint32_t)g->k * za;
-    for (int64_t j = 0; j < n; j++) sums[j] = (int32_t)((uint32_t)sums[j] - zero_b(g, col + j) * rest);
+    const uint32_t za = zero_a(g, row), rest = r->b_zero ? row_sum(g, row) - (uint32_t)g->k * za : 0;
+    int32_t zeros[GR_ITILE_WIDTH_MAX];
+    if (!r->b_zero) {
+        best()->correct(n, za, columns, 0, NULL, sums);
+        return;
+    }
+    for (int64_t j = 0, m; j < n; j += m) {
+        m = least(GR_ITILE_WIDTH_MAX, n - j);
+        for (int64_t i = 0; i < m; i++) zeros[i] = (int32_t)zero_b(g, col + j + i);
+        best()->correct(m, za, columns + j, rest, zeros, sums + j);
+    }
 }
 
 static void run_item(const run *r, int64_t item)
@@ -186,4 +191,14 @@ void gr_igemm_run(const gr_igemm *g)
     }
 #pragma omp parallel for schedule(dynamic)
     for (int64_t i = 0; i < items; i++) run_item(&r, i);
+}
+
+void gr_igemm_scale(int64_t n, const int32_t *sums, const float *factors, float *to)
+{
+    best()->scale(n, sums, factors, to);
+}
+
+void gr_igemm_quantize(int64_t n, const float *x, float scale, int lowest, int highest, int zero, uint8_t *to)
+{
+    best()->quantize(n, x, scale, lowest, highest, zero, to);
 }

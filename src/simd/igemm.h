@@ -31,4 +31,10 @@ typedef struct gr_igemm {
 /* With the current OpenMP team, or in the calling thread if it is one of a team. */
 void gr_igemm_run(const gr_igemm *g);
 
+/* to[i] = sums[i] * factors[i], the sums as floats first. */
+void gr_igemm_scale(int64_t n, const int32_t *sums, const float *factors, float *to);
+/* to[i] = round(x[i] / scale) + zero, halves to even, within [least, greatest]; NaN becomes the least. The bounds are
+ * those of a type of 8 bits. */
+void gr_igemm_quantize(int64_t n, const float *x, float scale, int least, int greatest, int zero, uint8_t *to);
+
 #endif

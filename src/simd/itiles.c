@@ -123,8 +123,33 @@ TILE(8)
     }
 #endif
 
+/* ---- around the sums ---- */
+
+static void correct(int64_t n, uint32_t a, const int32_t *columns, uint32_t rest, const int32_t *b_zero, int32_t *sums)
+{
+    for (int64_t j = 0; a && j < n; j++) sums[j] = (int32_t)((uint32_t)sums[j] - a * (uint32_t)columns[j]);
+    for (int64_t j = 0; b_zero && j < n; j++) sums[j] = (int32_t)((uint32_t)sums[j] - rest * (uint32_t)b_zero[j]);
+}
+
+static void scale(int64_t n, const int32_t *restrict sums, const float *restrict factors, float *restrict to)
+{
+    for (int64_t i = 0; i < n; i++) to[i] = (float)sums[i] * factors[i];
+}
+
+static void quantize(int64_t n, const float *restrict x, float unit, int least, int greatest, int zero,
+                     uint8_t *restrict to)
+{
+    const float low = (float)(least - zero), high = (float)(greatest - zero), shifter = 0x1.8p23f;
+    for (int64_t i = 0; i < n; i++) {
+        float v = x[i] / unit;
+        v = v > low ? v : low;
+        v = v < high ? v : high;
+        to[i] = (uint8_t)((int32_t)((v + shifter) - shifter) + zero);
+    }
+}
+
 #define NAME "bytes " GR_ISA_TEXT(GR_LANES)
-const gr_itiles GR_ISA_SYMBOL(gr_itiles) = {NAME, WIDTH, ROWS, arrange, TILES(tile_)};
+const gr_itiles GR_ISA_SYMBOL(gr_itiles) = {NAME, WIDTH, ROWS, arrange, TILES(tile_), correct, scale, quantize};
 
 /* ---- VNNI ---- */
 
@@ -171,5 +196,5 @@ VNNI_TILE(7)
 VNNI_TILE(8)
 #endif
 
-const gr_itiles GR_ISA_SYMBOL(gr_itiles_vnni) = {NAME, WIDTH, ROWS, arrange_words, TILES(vnni_)};
+const gr_itiles GR_ISA_SYMBOL(gr_itiles_vnni) = {NAME, WIDTH, ROWS, arrange_words, TILES(vnni_), correct, scale, quantize};
 #endif

@@ -32,6 +32,10 @@ typedef struct gr_itiles {
     /* `flip` is XORed to the bytes of A: 0, or 0x80 if they are signed. k <= GR_ITILE_K. */
     void (*arrange)(int rows, int64_t k, const uint8_t *a, int64_t lda, uint8_t flip, uint32_t *to);
     void (*tile[GR_ITILE_ROWS_MAX + 1])(const gr_itile *t);
+    /* sums[j] -= a * columns[j] + rest * b_zero[j]; b_zero may be NULL. Modulo 2^32. */
+    void (*correct)(int64_t n, uint32_t a, const int32_t *columns, uint32_t rest, const int32_t *b_zero, int32_t *sums);
+    void (*scale)(int64_t n, const int32_t *sums, const float *factors, float *to);
+    void (*quantize)(int64_t n, const float *x, float scale, int least, int greatest, int zero, uint8_t *to);
 } gr_itiles;
 
 extern const gr_itiles gr_itiles_base;
