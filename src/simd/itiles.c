@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The inner part of products of bytes, compiled once per instruction set. Without VNNI, bytes are widened to 16 bits
- * and multiplied in pairs (255 * 128 * 2 fits 32 bits); the shorter way by 8-bit pairs would saturate at 16 bits.
+ * The inner part of products of bytes, compiled once per instruction set. Without VNNI, bytes are multiplied in pairs
+ * whose sums are 16 bits wide and would saturate; pairs of weights for which that may happen are widened to 16 bits
+ * first (255 * 128 * 2 fits 32 bits).
  */
 #include "itiles.h"
 #include "vec.h"
 
 #if GR_LANES == 16
 #define ROWS 8
+#elif GR_LANES == 8
+#define ROWS 6
 #else
 #define ROWS 4
 #endif
@@ -44,23 +47,11 @@ VINLINE halves halves_of(vi v) { return (halves){(vi)((vs)((vs)v << 8) >> 8), (v
 VINLINE vi load_b(const int8_t *p) { return *(const vi_any *)p; }
 VINLINE vi spread(uint32_t word) { return (vi)((vu){0} + word); }
 
-/* Word `four` of a row; behind its end stand zeros, as they do in B. */
-VINLINE uint32_t word_of(const uint8_t *a, int64_t four, int64_t k, uint8_t flip)
+VINLINE vi four_of(const uint8_t *a)
 {
-    uint32_t v = 0;
-    memcpy(&v, a + four * 4, (size_t)(k - four * 4 < 4 ? k - four * 4 : 4));
-    return v ^ flip * 0x01010101u;
-}
-
-/* Even bytes, then odd ones, of each row. */
-static void arrange(int rows, int64_t k, const uint8_t *a, int64_t lda, uint8_t flip, uint32_t *to)
-{
-    for (int r = 0; r < rows; r++)
-        for (int64_t i = 0; i * 4 < k; i++) {
-            const uint32_t v = word_of(a + r * lda, i, k, flip);
-            to[(i * rows + r) * 2] = v & 0x00FF00FF;
-            to[(i * rows + r) * 2 + 1] = v >> 8 & 0x00FF00FF;
-        }
+    uint32_t word;
+    memcpy(&word, a, sizeof word);
+    return spread(word);
 }
 
 VINLINE void begin(const gr_itile *t, const int rows, vu (*acc)[2])
@@ -83,21 +74,65 @@ VINLINE void finish(const gr_itile *t, const int rows, vu (*acc)[2])
     }
 }
 
-VINLINE void tile(const gr_itile *t, const int rows)
+/* acc += four products of bytes for each column. */
+#if GR_LANES == 16 && defined(__AVX512BW__)
+#define PLAIN GR_BYTES_SMALL
+VINLINE vu add_products(vu acc, vi a, vi b)
 {
-    vu acc[ROWS][2];
-    const uint32_t *a = t->a;
-    const int8_t *b = t->b;
-    begin(t, rows, acc);
-    for (int64_t i = t->fours; i > 0; i--, a += 2 * rows, b += 4 * WIDTH) {
+    const __m512i pairs = _mm512_maddubs_epi16((__m512i)a, (__m512i)b);
+    return acc + (vu)_mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
+}
+#elif GR_LANES == 8 && defined(__AVX2__)
+#define PLAIN GR_BYTES_SMALL
+VINLINE vu add_products(vu acc, vi a, vi b)
+{
+    const __m256i pairs = _mm256_maddubs_epi16((__m256i)a, (__m256i)b);
+    return acc + (vu)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+#else
+#define PLAIN GR_BYTES_NEVER
+VINLINE vu add_products(vu acc, vi a, vi b)
+{
+    (void)a, (void)b;
+    return acc;
+}
+#endif
+
+/* The fours that stand behind the plain ones. */
+VINLINE void add_wide(const gr_itile *t, const int rows, vu (*acc)[2])
+{
+    const int8_t *b = t->b + (int64_t)t->plain * 4 * WIDTH;
+    for (int i = t->plain; i < t->fours; i++, b += 4 * WIDTH) {
         const halves b0 = halves_of(load_b(b)), b1 = halves_of(load_b(b + 4 * GR_LANES));
+        const uint8_t *a = t->a + 4 * t->order[i];
         UNROLL
         for (int r = 0; r < rows; r++) {
-            const vi even = spread(a[2 * r]), odd = spread(a[2 * r + 1]);
+            const vi four = four_of(a + r * t->lda), even = four & spread(0x00FF00FF);
+            const vi odd = (vi)((vu)four >> 8) & spread(0x00FF00FF);
             acc[r][0] += multiply_pairs(even, b0.even) + multiply_pairs(odd, b0.odd);
             acc[r][1] += multiply_pairs(even, b1.even) + multiply_pairs(odd, b1.odd);
         }
     }
+}
+
+VINLINE void tile(const gr_itile *t, const int rows)
+{
+    vu acc[ROWS][2];
+    const int8_t *b = t->b;
+    const uint8_t *order = t->order, *const a0 = t->a;
+    const int64_t lda = t->lda;
+    begin(t, rows, acc);
+    for (int i = 0; i < t->plain; i++, b += 4 * WIDTH) {
+        const vi b0 = load_b(b), b1 = load_b(b + 4 * GR_LANES);
+        const uint8_t *a = a0 + 4 * order[i];
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            const vi four = four_of(a + r * lda);
+            acc[r][0] = add_products(acc[r][0], four, b0);
+            acc[r][1] = add_products(acc[r][1], four, b1);
+        }
+    }
+    if (t->plain < t->fours) add_wide(t, rows, acc);
     finish(t, rows, acc);
 }
 
@@ -107,14 +142,21 @@ TILE(1)
 TILE(2)
 TILE(3)
 TILE(4)
-#if ROWS == 8
+#if ROWS > 4
 TILE(5)
 TILE(6)
+#endif
+#if ROWS > 6
 TILE(7)
 TILE(8)
 #define TILES(prefix)                                                                                                  \
     {                                                                                                                  \
         NULL, prefix##1, prefix##2, prefix##3, prefix##4, prefix##5, prefix##6, prefix##7, prefix##8                   \
+    }
+#elif ROWS > 4
+#define TILES(prefix)                                                                                                  \
+    {                                                                                                                  \
+        NULL, prefix##1, prefix##2, prefix##3, prefix##4, prefix##5, prefix##6                                         \
     }
 #else
 #define TILES(prefix)                                                                                                  \
@@ -149,7 +191,7 @@ static void quantize(int64_t n, const float *restrict x, float unit, int least, 
 }
 
 #define NAME "bytes " GR_ISA_TEXT(GR_LANES)
-const gr_itiles GR_ISA_SYMBOL(gr_itiles) = {NAME, WIDTH, ROWS, arrange, TILES(tile_), correct, scale, quantize};
+const gr_itiles GR_ISA_SYMBOL(gr_itiles) = {NAME, WIDTH, ROWS, PLAIN, TILES(tile_), correct, scale, quantize};
 
 /* ---- VNNI ---- */
 
@@ -162,25 +204,21 @@ const gr_itiles GR_ISA_SYMBOL(gr_itiles) = {NAME, WIDTH, ROWS, arrange, TILES(ti
 #define DOT(acc, a, b) (vu) _mm256_dpbusd_avx_epi32((__m256i)(acc), (__m256i)(a), (__m256i)(b))
 #endif
 
-static void arrange_words(int rows, int64_t k, const uint8_t *a, int64_t lda, uint8_t flip, uint32_t *to)
-{
-    for (int r = 0; r < rows; r++)
-        for (int64_t i = 0; i * 4 < k; i++) to[i * rows + r] = word_of(a + r * lda, i, k, flip);
-}
-
+/* Fours keep their order: all are plain. */
 #define VNNI_TILE(rows)                                                                                                \
     static VNNI void vnni_##rows(const gr_itile *t)                                                                    \
     {                                                                                                                  \
         vu acc[ROWS][2];                                                                                               \
-        const uint32_t *a = t->a;                                                                                      \
+        const uint8_t *a = t->a;                                                                                       \
         const int8_t *b = t->b;                                                                                        \
         begin(t, rows, acc);                                                                                           \
-        for (int64_t i = t->fours; i > 0; i--, a += rows, b += 4 * WIDTH) {                                            \
+        for (int i = t->fours; i > 0; i--, a += 4, b += 4 * WIDTH) {                                                   \
             const vi b0 = load_b(b), b1 = load_b(b + 4 * GR_LANES);                                                    \
             UNROLL                                                                                                     \
             for (int r = 0; r < rows; r++) {                                                                           \
-                acc[r][0] = DOT(acc[r][0], spread(a[r]), b0);                                                          \
-                acc[r][1] = DOT(acc[r][1], spread(a[r]), b1);                                                          \
+                const vi four = four_of(a + r * t->lda);                                                               \
+                acc[r][0] = DOT(acc[r][0], four, b0);                                                                  \
+                acc[r][1] = DOT(acc[r][1], four, b1);                                                                  \
             }                                                                                                          \
         }                                                                                                              \
         finish(t, rows, acc);                                                                                          \
@@ -189,12 +227,13 @@ VNNI_TILE(1)
 VNNI_TILE(2)
 VNNI_TILE(3)
 VNNI_TILE(4)
-#if ROWS == 8
 VNNI_TILE(5)
 VNNI_TILE(6)
+#if ROWS == 8
 VNNI_TILE(7)
 VNNI_TILE(8)
 #endif
 
-const gr_itiles GR_ISA_SYMBOL(gr_itiles_vnni) = {NAME, WIDTH, ROWS, arrange_words, TILES(vnni_), correct, scale, quantize};
+const gr_itiles GR_ISA_SYMBOL(gr_itiles_vnni) = {
+    NAME " VNNI", WIDTH, ROWS, GR_BYTES_ALWAYS, TILES(vnni_), correct, scale, quantize};
 #endif

@@ -3,8 +3,8 @@
  * What itiles.c exports for each instruction set. Internal to this folder.
  *
  * Operands of a tile are unsigned bytes of A and signed bytes of B; operands of the other kind are shifted by 128 on
- * the way. B is in panels of `width` columns; a panel holds, for every four k, four bytes of each column. Rows of A are
- * brought into the order in which a tile reads them, at most GR_ITILE_K of k at a time.
+ * the way. B is in panels of `width` columns; a panel holds, for every four k, four bytes of each column. Within a piece
+ * of at most GR_ITILE_K of k the fours are ordered: first those that may be multiplied as bytes.
  */
 #ifndef GR_ITILES_H
 #define GR_ITILES_H
@@ -14,23 +14,24 @@
 
 enum { GR_ITILE_ROWS_MAX = 8, GR_ITILE_WIDTH_MAX = 32, GR_ITILE_K = 1024 };
 
-/* For every four k: one or two words of each row. */
-typedef uint32_t gr_itile_rows[GR_ITILE_K / 4 * GR_ITILE_ROWS_MAX * 2];
-
 typedef struct gr_itile {
-    int64_t fours;     /* k / 4, rounded up */
-    const uint32_t *a; /* as arranged */
-    const int8_t *b;   /* the panel, at this tile's first k */
-    int32_t *sums;     /* [rows][width], written, or added to unless `first` */
+    int fours, plain;     /* k / 4, rounded up; of these, the first ones, as bytes */
+    const uint8_t *order; /* of fours */
+    const uint8_t *a;     /* rows of 4 * fours bytes */
+    int64_t lda;
+    const int8_t *b; /* the panel, at this tile's first k */
+    int32_t *sums;   /* [rows][width], written, or added to unless `first` */
     int64_t stride;
     bool first;
 } gr_itile;
 
+/* Which products of bytes the instruction set adds up without loss: none, pairs that fit 16 bits, all. */
+enum gr_itile_bytes { GR_BYTES_NEVER, GR_BYTES_SMALL, GR_BYTES_ALWAYS };
+
 typedef struct gr_itiles {
     const char *name;
     int width, rows; /* of a panel; greatest number of a tile */
-    /* `flip` is XORed to the bytes of A: 0, or 0x80 if they are signed. k <= GR_ITILE_K. */
-    void (*arrange)(int rows, int64_t k, const uint8_t *a, int64_t lda, uint8_t flip, uint32_t *to);
+    enum gr_itile_bytes bytes;
     void (*tile[GR_ITILE_ROWS_MAX + 1])(const gr_itile *t);
     /* sums[j] -= a * columns[j] + rest * b_zero[j]; b_zero may be NULL. Modulo 2^32. */
     void (*correct)(int64_t n, uint32_t a, const int32_t *columns, uint32_t rest, const int32_t *b_zero, int32_t *sums);
