@@ -54,6 +54,7 @@ gr_tensor *gr_tensor_copy(const gr_tensor *t)
         return copy;
     }
     gr_tensor *copy = shell(GR_KIND_SEQUENCE, t->dtype);
+    if (copy) copy->size = t->size;
     if (!copy || !(copy->items = gr_calloc(t->count, sizeof *copy->items))) {
         gr_free(copy);
         return NULL;
@@ -91,9 +92,31 @@ gr_status gr_out_sequence(const gr_step *s, uint32_t o, size_t count, gr_err *er
 {
     gr_tensor *t = s->out[o];
     if (!t) return GR_OK;
+    size_t bytes;
+    if (!gr_mul(count, sizeof *t->items, &bytes)) return gr_fail(err, GR_ELIMIT, "a sequence of %zu items", count);
+    GR_TRY(charge(s->exec, bytes, err));
     t->items = gr_calloc(count, sizeof *t->items);
     t->count = t->items ? count : 0;
+    t->size = bytes;
     return t->items ? GR_OK : gr_nomem(err);
+}
+
+gr_status gr_out_item(const gr_step *s, uint32_t o, size_t i, gr_dtype dtype, int rank, const int64_t *dims, gr_err *err)
+{
+    gr_tensor *t = s->out[o], item = {.kind = GR_KIND_TENSOR, .dtype = dtype};
+    size_t all;
+    if (!shape(&item, rank, dims) || !gr_add(t->size, item.size, &all) || !gr_add(all, sizeof item, &all))
+        return gr_fail(err, GR_ELIMIT, "an item of a sequence would be too large");
+    GR_TRY(charge(s->exec, all, err));
+    t->size = all;
+    return (t->items[i] = gr_tensor_new(dtype, rank, dims)) ? GR_OK : gr_nomem(err);
+}
+
+gr_status gr_out_item_copy(const gr_step *s, uint32_t o, size_t i, const gr_tensor *x, gr_err *err)
+{
+    GR_TRY(gr_out_item(s, o, i, x->dtype, x->rank, x->dims, err));
+    if (x->size) memcpy(s->out[o]->items[i]->data, x->data, x->size);
+    return GR_OK;
 }
 
 gr_status gr_fail_at(const gr_op *op, const char *node_name, gr_status status, gr_err *err)

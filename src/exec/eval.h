@@ -35,6 +35,9 @@ gr_tensor *gr_tensor_as(gr_arena *arena, gr_tensor *t, gr_dtype dtype);
 gr_status gr_out_alloc(const gr_step *s, uint32_t o, int rank, const int64_t *dims, gr_err *err);
 /* The same for a sequence: room for `count` items, which the caller fills with tensors that the sequence then owns. */
 gr_status gr_out_sequence(const gr_step *s, uint32_t o, size_t count, gr_err *err);
+/* Item i of output o: a tensor that is made for it, or a copy of one. It counts against the limits. */
+gr_status gr_out_item(const gr_step *s, uint32_t o, size_t i, gr_dtype dtype, int rank, const int64_t *dims, gr_err *err);
+gr_status gr_out_item_copy(const gr_step *s, uint32_t o, size_t i, const gr_tensor *x, gr_err *err);
 
 /* Put "node 'x' (Softmax): " before the sentence in err. */
 gr_status gr_fail_at(const gr_op *op, const char *node_name, gr_status status, gr_err *err);

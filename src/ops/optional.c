@@ -41,8 +41,7 @@ static gr_status run_same(const gr_step *s, gr_err *err)
         return GR_OK;
     }
     GR_TRY(gr_out_sequence(s, 0, x->count, err));
-    for (size_t i = 0; i < x->count; i++)
-        if (!(y->items[i] = gr_tensor_copy(x->items[i]))) return gr_nomem(err);
+    for (size_t i = 0; i < x->count; i++) GR_TRY(gr_out_item_copy(s, 0, i, x->items[i], err));
     return GR_OK;
 }
 

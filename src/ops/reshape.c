@@ -60,8 +60,7 @@ static gr_status run_copy(const gr_step *s, gr_err *err)
     const gr_tensor *x = s->in[0];
     if (x->kind == GR_KIND_TENSOR) return copy_tensor(x, s->out[0], err);
     GR_TRY(gr_out_sequence(s, 0, x->count, err));
-    for (size_t i = 0; i < x->count; i++)
-        if (!(s->out[0]->items[i] = gr_tensor_copy(x->items[i]))) return gr_nomem(err);
+    for (size_t i = 0; i < x->count; i++) GR_TRY(gr_out_item_copy(s, 0, i, x->items[i], err));
     return GR_OK;
 }
 

@@ -35,11 +35,6 @@ static gr_status require_position(const gr_infer *c, uint32_t i, gr_err *err)
     return gr_require_scalar(c, i, err);
 }
 
-static gr_status give(gr_tensor *sequence, size_t i, const gr_tensor *x, gr_err *err)
-{
-    return (sequence->items[i] = gr_tensor_copy(x)) ? GR_OK : gr_nomem(err);
-}
-
 /* ---- SequenceEmpty, SequenceConstruct ---- */
 
 typedef struct empty_params {
@@ -84,7 +79,7 @@ static gr_status infer_construct(const gr_infer *c, gr_err *err)
 static gr_status run_construct(const gr_step *s, gr_err *err)
 {
     GR_TRY(gr_out_sequence(s, 0, s->nin, err));
-    for (uint32_t i = 0; i < s->nin; i++) GR_TRY(give(s->out[0], i, s->in[i], err));
+    for (uint32_t i = 0; i < s->nin; i++) GR_TRY(gr_out_item_copy(s, 0, i, s->in[i], err));
     return GR_OK;
 }
 
@@ -119,7 +114,8 @@ static gr_status run_insert(const gr_step *s, gr_err *err)
     size_t at = x->count;
     if (s->nin > 2 && s->in[2]) GR_TRY(position(s->in[2], x->count, (int64_t)x->count, &at, err));
     GR_TRY(gr_out_sequence(s, 0, x->count + 1, err));
-    for (size_t i = 0; i <= x->count; i++) GR_TRY(give(s->out[0], i, i == at ? s->in[1] : x->items[i - (i > at)], err));
+    for (size_t i = 0; i <= x->count; i++)
+        GR_TRY(gr_out_item_copy(s, 0, i, i == at ? s->in[1] : x->items[i - (i > at)], err));
     return GR_OK;
 }
 
@@ -137,7 +133,7 @@ static gr_status run_erase(const gr_step *s, gr_err *err)
     size_t at = x->count - 1;
     if (s->nin > 1 && s->in[1]) GR_TRY(position(s->in[1], x->count, (int64_t)x->count - 1, &at, err));
     GR_TRY(gr_out_sequence(s, 0, x->count - 1, err));
-    for (size_t i = 0; i + 1 < x->count; i++) GR_TRY(give(s->out[0], i, x->items[i + (i >= at)], err));
+    for (size_t i = 0; i + 1 < x->count; i++) GR_TRY(gr_out_item_copy(s, 0, i, x->items[i + (i >= at)], err));
     return GR_OK;
 }
 
@@ -236,7 +232,7 @@ static gr_status count_items(const gr_step *s, int64_t dim, int64_t *count, int6
     return GR_OK;
 }
 
-static gr_status cut_item(const gr_step *s, int axis, int64_t at, int64_t size, gr_tensor **out, gr_err *err)
+static gr_status cut_item(const gr_step *s, int axis, int64_t at, int64_t size, size_t item, gr_err *err)
 {
     const split_params *p = s->params;
     const gr_tensor *x = s->in[0];
@@ -244,12 +240,13 @@ static gr_status cut_item(const gr_step *s, int axis, int64_t at, int64_t size, 
     int rank = 0;
     for (int i = 0; i < x->rank; i++)
         if (i != axis || p->keep_dims || (s->nin > 1 && s->in[1])) dims[rank++] = i == axis ? size : x->dims[i];
-    if (!(*out = gr_tensor_new(x->dtype, rank, dims))) return gr_nomem(err);
+    GR_TRY(gr_out_item(s, 0, item, x->dtype, rank, dims, err));
+    gr_tensor *out = s->out[0]->items[item];
     gr_move m = {.rank = 0};
     gr_move_loop(&m, gr_product(x->dims, 0, axis), x->dims[axis] * inner, size * inner);
     gr_move_loop(&m, size * inner, 1, 1);
-    gr_clear_tail(*out);
-    gr_move_run(&m, gr_dtype_bits(x->dtype), x->data, at * inner, (*out)->data, 0);
+    gr_clear_tail(out);
+    gr_move_run(&m, gr_dtype_bits(x->dtype), x->data, at * inner, out->data, 0);
     return GR_OK;
 }
 
@@ -265,7 +262,7 @@ static gr_status run_split(const gr_step *s, gr_err *err)
     GR_TRY(gr_out_sequence(s, 0, (size_t)count, err));
     for (int64_t i = 0; i < count; i++) {
         int64_t size = chunk ? (chunk < dim - at ? chunk : dim - at) : gr_int_at(s->in[1], i);
-        GR_TRY(cut_item(s, axis, at, size, &s->out[0]->items[i], err));
+        GR_TRY(cut_item(s, axis, at, size, (size_t)i, err));
         at += size;
     }
     return GR_OK;
