@@ -90,7 +90,7 @@ static void check_idle(gr_graph *g, const char *what)
     gr_status (*const all[])(gr_graph *, int *, gr_err *) = {
         gr_pass_dead,      gr_pass_inline_if,      gr_pass_parts,          gr_pass_noop, gr_pass_chains, gr_pass_common,
         gr_pass_reshape,   gr_pass_expand,         gr_pass_layer_norm,     gr_pass_gelu, gr_pass_linear,
-        gr_pass_attention, gr_pass_add_layer_norm, gr_pass_linear_residual, gr_pass_projections};
+        gr_pass_attention, gr_pass_add_layer_norm, gr_pass_linear_residual, gr_pass_projections, gr_pass_embeddings};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         int hits = 0;
         CHECK_OK(all[i](g, &hits, &err));
@@ -194,8 +194,28 @@ static const rule add_layer_norm = {"add-layer-norm", "AddLayerNormalization", 1
         {"double", {"float"}, {"double"}, 0},
         {0}}};
 
+static const rule embeddings = {"embeddings", "Embeddings", 1,
+    HEAD "g (int64[batch,sequence] ids, int64[batch,sequence] types, float[batch,sequence,4] other) => (float[batch,sequence,4] y) "
+    "<float[3,4] word = {0.0, 0.5, 1.0, 2.0, 1.0, -1.0, 0.0, 0.0, 0.5, 0.5, 0.25, 0.75}, "
+    "float[3,4] type = {0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 3.0, 1.0, 1.0, 2.0}, float[1,1,4] place = {1.0, 1.5, 1.0, 4.0}, "
+    "float[4] g = {1.0, 2.0, -1.0, 0.5}, float[4] b = {0.0, 1.0, 2.0, 3.0}> { w = Gather (word, ids)  t = Gather (type, types)  "
+    "s = Add (w, t)  a = Add (place, s)  y = LayerNormalization <axis = -1> (a, g, b) }",
+    (const edit[]){
+        {"one table", {"Add (w, t)"}, {"Add (w, other)"}, 1},
+        {"without a norm", {"y = LayerNormalization <axis = -1> (a, g, b)"}, {"y = Relu (a)"}, 1},
+        {"one table without a norm", {"y = LayerNormalization <axis = -1> (a, g, b)", "Add (w, t)"}, {"y = Relu (a)", "Add (w, other)"}, 0},
+        {"a sum an output", {" y) <"}, {" y, float[batch,sequence,4] s) <"}, 1},
+        {"all of the sum an output", {" y) <"}, {" y, float[batch,sequence,4] a) <"}, 1},
+        {"columns of a table", {"Gather (word, ids)", "Gather (type, types)", "float[batch,sequence,4] y"},
+         {"Gather <axis = 1> (word, some)  some = Range (i0, i4, i1)  i0 = Constant <value_int = 0> ()  i4 = Constant <value_int = 4> ()  "
+          "i1 = Constant <value_int = 1> ()", "Gather <axis = 1> (type, some)", "float[1,3,4] y"}, 0},
+        {"tables that are fed", {"other)", "float[3,4] word = {0.0, 0.5, 1.0, 2.0, 1.0, -1.0, 0.0, 0.0, 0.5, 0.5, 0.25, 0.75}, "},
+         {"other, float[3,4] word)", ""}, 1},
+        {0}}};
+
 static void test_formulas(void)
 {
+    run_rule(&embeddings);
     run_rule(&gelu_erf);
     run_rule(&layer_norm);
     run_rule(&add_layer_norm);

@@ -22,6 +22,7 @@ static const gr_pass pipeline[] = {
     {"quant", gr_pass_quant},
     {"linear", gr_pass_linear},
     {"attention", gr_pass_attention},
+    {"embeddings", gr_pass_embeddings},
     {"add-layer-norm", gr_pass_add_layer_norm},
     {"linear-residual", gr_pass_linear_residual},
     {"quant-residual", gr_pass_quant_residual},

@@ -4,6 +4,7 @@
  * self-attention, K and V of cross-attention. Weights are not touched. Requires attention and linear-residual.
  */
 #include "match.h"
+#include "pass.h"
 #include "passes.h"
 
 enum { READ = 3 }; /* inputs of attention: queries, keys, values */
@@ -87,8 +88,7 @@ static gr_status merge(gr_node *const *layers, uint32_t count, bool *done, gr_er
 
 gr_status gr_pass_projections(gr_graph *g, int *hits, gr_err *err)
 {
-    GR_FOR_NODES(n, g)
-    {
+    for (gr_node *n = g->first; n && !gr_pass_stopped(g); n = n->next) {
         gr_node *layers[READ];
         uint32_t count = 0;
         if (!is_fused(n, "Attention")) continue;
