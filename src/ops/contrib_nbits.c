@@ -7,6 +7,7 @@
 #include "codes.h"
 #include "elem.h"
 #include "exec/columns.h"
+#include <math.h>
 
 static int64_t quotient_up(int64_t a, int64_t b) { return a / b + (a % b != 0); }
 
@@ -42,11 +43,12 @@ enum { A, CODES, SCALES, ZEROS, GROUPS, BIAS };
 typedef struct nbits_params {
     int64_t k, n, block;
     int bits;
+    bool coarse; /* accuracy_level 4: activations count as 8-bit numbers with a scale for each block */
 } nbits_params;
 
 static gr_status parse_nbits(gr_attrs attrs, gr_arena *arena, const void **out, gr_err *err)
 {
-    int64_t packed;
+    int64_t packed, level;
     nbits_params *p = GR_NEW(arena, nbits_params);
     *out = p;
     if (!p) return gr_nomem(err);
@@ -56,6 +58,8 @@ static gr_status parse_nbits(gr_attrs attrs, gr_arena *arena, const void **out, 
     GR_TRY(gr_attr_int_in(attrs, "N", 1, 1, INT32_MAX, &p->n, err));
     GR_TRY(parse_block(attrs, 16, &p->block, err));
     GR_TRY(gr_attr_int(attrs, "weight_prepacked", 0, &packed, err));
+    GR_TRY(gr_attr_int(attrs, "accuracy_level", 0, &level, err));
+    p->coarse = level == 4;
     if (packed)
         return gr_fail(err, GR_EUNSUPPORTED, "weights in layout %lld of another engine are not supported",
                        (long long)packed);
@@ -170,10 +174,45 @@ static void column(const gr_step *s, int64_t n, float *w)
     for (int64_t k = 0; groups && k < p->k; k++) w[k] = (w[k] - zero_of(s, n, groups[k])) * scale_of(s, n, groups[k]);
 }
 
+static bool is_coarse(const gr_step *s) { return ((const nbits_params *)s->params)->coarse && !gr_step_in(s, GROUPS); }
+
+/* What n numbers of a block are after rounding to [-127, 127] * scale, the greatest in magnitude being 127 * scale. */
+static void round_block(const float *x, int64_t n, float *to)
+{
+    float greatest = 0;
+    for (int64_t i = 0; i < n; i++) greatest = fmaxf(greatest, fabsf(x[i]));
+    const float scale = greatest / 127, inverse = greatest > 0 ? 127 / greatest : 0;
+    for (int64_t i = 0; i < n; i++) to[i] = (float)gr_round_within(x[i] * inverse, -127, 127) * scale;
+}
+
+static void round_rows(const nbits_params *p, int64_t rows, const float *a, float *to)
+{
+#pragma omp parallel for if (rows * p->k > GR_PARALLEL_MIN)
+    for (int64_t m = 0; m < rows; m++)
+        for (int64_t k = 0; k < p->k; k += p->block) {
+            const int64_t n = p->k - k < p->block ? p->k - k : p->block;
+            round_block(a + m * p->k + k, n, to + m * p->k + k);
+        }
+}
+
+/* Element k of row m of A, as the product takes it. */
+static double rounded_at(const gr_step *s, int64_t m, int64_t k)
+{
+    const nbits_params *p = s->params;
+    const gr_tensor *a = s->in[A];
+    if (!is_coarse(s)) return gr_at(a, m * p->k + k);
+    const int64_t first = k / p->block * p->block, n = p->k - first < p->block ? p->k - first : p->block;
+    float x = 0, greatest = 0;
+    for (int64_t i = 0; i < n; i++) greatest = fmaxf(greatest, fabsf((float)gr_at(a, m * p->k + first + i)));
+    x = (float)gr_at(a, m * p->k + k);
+    const float inverse = greatest > 0 ? 127 / greatest : 0;
+    return (double)((float)gr_round_within(x * inverse, -127, 127) * (greatest / 127));
+}
+
 static gr_status ref_nbits(const gr_step *s, gr_err *err)
 {
     const nbits_params *p = s->params;
-    const gr_tensor *a = s->in[A], *y = s->out[0], *groups = gr_step_in(s, GROUPS), *bias = gr_step_in(s, BIAS);
+    const gr_tensor *y = s->out[0], *groups = gr_step_in(s, GROUPS), *bias = gr_step_in(s, BIAS);
     GR_TRY(check_groups(s, err));
     for (int64_t i = 0; i < y->elements; i++) {
         const int64_t m = i / p->n, n = i % p->n;
@@ -182,7 +221,7 @@ static gr_status ref_nbits(const gr_step *s, gr_err *err)
         for (int64_t k = 0; k < p->k; k++) {
             const int64_t b = groups ? ((const int32_t *)groups->data)[k] : k / p->block;
             const float code = (float)code_at(codes, p->bits, k);
-            sum += gr_at(a, m * p->k + k) * (double)((code - zero_of(s, n, b)) * scale_of(s, n, b));
+            sum += rounded_at(s, m, k) * (double)((code - zero_of(s, n, b)) * scale_of(s, n, b));
         }
         gr_at_put(y, i, sum);
     }
@@ -217,10 +256,10 @@ static bool prepare_nbits(gr_step *s, gr_why *why)
     nbits_state *st = GR_NEW(s->arena, nbits_state);
     size_t total = 0;
     if (!st) return gr_decline(why, "out of memory");
-    const bool convert = a->dtype != GR_FLOAT;
+    const bool convert = a->dtype != GR_FLOAT, copy = convert || is_coarse(s);
     st->columns = (gr_columns){.m = s->out[0]->elements / p->n, .n = p->n, .k = p->k, .unpack = unpack,
                                .room = blocks_of(p) * p->block, .by_column = true};
-    if (!reserve(&total, convert ? a->elements : 0, &st->a) ||
+    if (!reserve(&total, copy ? a->elements : 0, &st->a) ||
         !reserve(&total, convert ? s->out[0]->elements : 0, &st->y) ||
         !reserve(&total, convert ? p->n : 0, &st->bias) || !gr_columns_prepare(&st->columns, s, &total))
         return gr_decline(why, "sizes overflow");
@@ -237,16 +276,18 @@ static gr_status run_nbits(const gr_step *s, gr_err *err)
     const gr_tensor *a = s->in[A], *y = s->out[0], *bias = gr_step_in(s, BIAS);
     GR_TRY(check_groups(s, err));
     if (!y->elements) return GR_OK;
-    if (a->dtype == GR_FLOAT) {
-        gr_columns_run(&st->columns, s, a->data, bias ? bias->data : NULL, NULL, GR_ACT_NONE, y->data);
-        return GR_OK;
-    }
     float *fa = (float *)((char *)s->scratch + st->a), *fy = (float *)((char *)s->scratch + st->y);
     float *fb = (float *)((char *)s->scratch + st->bias);
-    gr_load_f32(a->dtype, a->elements, a->data, 0, 1, fa);
-    if (bias) gr_load_f32(bias->dtype, p->n, bias->data, 0, 1, fb);
-    gr_columns_run(&st->columns, s, fa, bias ? fb : NULL, NULL, GR_ACT_NONE, fy);
-    gr_store_f32(y->dtype, y->elements, fy, y->data, 0);
+    const bool convert = a->dtype != GR_FLOAT;
+    const float *from = convert ? fa : a->data, *added = !bias ? NULL : convert ? fb : bias->data;
+    if (convert) gr_load_f32(a->dtype, a->elements, a->data, 0, 1, fa);
+    if (convert && bias) gr_load_f32(bias->dtype, p->n, bias->data, 0, 1, fb);
+    if (is_coarse(s)) {
+        round_rows(p, st->columns.m, from, fa);
+        from = fa;
+    }
+    gr_columns_run(&st->columns, s, from, added, NULL, GR_ACT_NONE, convert ? fy : y->data);
+    if (convert) gr_store_f32(y->dtype, y->elements, fy, y->data, 0);
     return GR_OK;
 }
 

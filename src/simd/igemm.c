@@ -57,11 +57,12 @@ const char *gr_igemm_layout(void) { return best()->name; }
 static size_t sums_size(int64_t panels) { return (size_t)panels * (size_t)best()->width * sizeof(int32_t); }
 static int64_t panel_size(int64_t k) { return quotient_up(k, 4) * 4 * best()->width; }
 
-/* For each piece of k the number of plain fours; then the places of all fours in their piece. */
+/* For each piece of k the number of fours of each class; then the places of all fours in their piece. */
+typedef uint16_t counts[GR_ITILE_CLASSES];
 static int64_t pieces_of(int64_t k) { return k ? quotient_up(k, GR_ITILE_K) : 1; }
 static int64_t head_size(int64_t k)
 {
-    return quotient_up(pieces_of(k) * (int64_t)sizeof(uint16_t) + quotient_up(k, 4), 64) * 64;
+    return quotient_up(pieces_of(k) * (int64_t)sizeof(counts) + quotient_up(k, 4), 64) * 64;
 }
 
 size_t gr_igemm_packed_size(int64_t k, int64_t n)
@@ -82,16 +83,6 @@ typedef struct source {
     uint8_t flip;
 } source;
 
-/* Sums of two neighbours, times 255, fit 16 bits. */
-static bool fits_pairs(const int8_t *four, int64_t width)
-{
-    for (int64_t j = 0; j < width * 4; j += 2) {
-        const int sum = four[j] + four[j + 1];
-        if ((sum > 128 && four[j] > 0 && four[j + 1] > 0) || (sum < -128 && four[j] < 0 && four[j + 1] < 0)) return false;
-    }
-    return true;
-}
-
 /* Rows k0.. of columns: four bytes for each of them. */
 static void pack_four(const source *s, int64_t k0, int64_t cols, int32_t *sums, int8_t *to)
 {
@@ -104,32 +95,114 @@ static void pack_four(const source *s, int64_t k0, int64_t cols, int32_t *sums, 
         }
 }
 
-/* One piece of a panel; returns how many fours are plain. */
-static int pack_piece(const source *s, int64_t k0, int64_t cols, int32_t *sums, uint8_t *order, int8_t *panel)
+/* ---- which fours may be added up in 16 bits ----
+ * A sum of products of bytes of A, at most 255, with weights fits 16 bits if neither the weights above zero nor those
+ * below sum up to more than 128. There is one sum for each pair of a column. */
+
+enum { FOURS = GR_ITILE_K / 4, PAIRS = GR_ITILE_WIDTH_MAX * 2, GREATEST = 128, TRIES = 12 };
+
+typedef struct group {
+    uint8_t above[PAIRS], below[PAIRS]; /* at most 255: two of 128 are 256 */
+    uint8_t members[4];
+    uint8_t size; /* 0: has gone into another */
+} group;
+
+static void sums_of_pairs(const int8_t *four, int pairs, group *g)
+{
+    for (int j = 0; j < pairs; j++) {
+        const int x = four[2 * j], y = four[2 * j + 1], above = (x > 0 ? x : 0) + (y > 0 ? y : 0);
+        g->above[j] = (uint8_t)above;
+        const int below = above - x - y;
+        g->below[j] = (uint8_t)(below < 255 ? below : 255);
+    }
+}
+
+static bool fit_together(const group *a, const group *b, int pairs)
+{
+    int worst = 0;
+    for (int j = 0; j < pairs; j++) {
+        const int above = a->above[j] + b->above[j], below = a->below[j] + b->below[j];
+        worst = above > worst ? above : worst;
+        worst = below > worst ? below : worst;
+    }
+    return worst <= GREATEST;
+}
+
+static void join(group *a, group *b, int pairs)
+{
+    for (int j = 0; j < pairs; j++) {
+        a->above[j] = (uint8_t)(a->above[j] + b->above[j]);
+        a->below[j] = (uint8_t)(a->below[j] + b->below[j]);
+    }
+    memcpy(a->members + a->size, b->members, b->size);
+    a->size = (uint8_t)(a->size + b->size);
+    b->size = 0;
+}
+
+/* Groups of one size become groups of twice that, each with the first of the next few that fits. */
+static void join_all(group *groups, int n, int size, int pairs)
+{
+    for (int i = 0; i < n; i++)
+        for (int j = i + 1, tries = 0; groups[i].size == size && j < n && tries < TRIES; j++) {
+            if (groups[j].size != size) continue;
+            tries++;
+            if (fit_together(&groups[i], &groups[j], pairs)) join(&groups[i], &groups[j], pairs);
+        }
+}
+
+/* The order of n fours, and how many are of each class. */
+static void classify(int8_t (*fours)[GR_ITILE_WIDTH_MAX * 4], int n, uint8_t *order, counts count)
 {
     const gr_itiles *t = best();
-    const int fours = (int)quotient_up(least(GR_ITILE_K, s->k - k0), 4);
-    int plain = 0, end = fours; /* those that are not go to the end */
-    for (int i = 0; i < fours; i++) {
-        _Alignas(64) int8_t four[GR_ITILE_WIDTH_MAX * 4] = {0};
-        pack_four(s, k0 + 4 * i, cols, sums, four);
-        const bool is_plain = t->bytes == GR_BYTES_ALWAYS || (t->bytes == GR_BYTES_SMALL && fits_pairs(four, t->width));
-        const int at = is_plain ? plain++ : --end;
-        order[at] = (uint8_t)i;
-        memcpy(panel + (int64_t)at * 4 * t->width, four, (size_t)t->width * 4);
+    const int pairs = t->width * 2;
+    group groups[FOURS], none = {.size = 0};
+    memset(count, 0, sizeof(counts));
+    if (t->bytes != GR_BYTES_SMALL) {
+        count[t->bytes == GR_BYTES_ALWAYS ? GR_ONE_FOUR : GR_WIDE_FOUR] = (uint16_t)n;
+        for (int i = 0; i < n; i++) order[i] = (uint8_t)i;
+        return;
     }
-    return plain;
+    for (int i = 0; i < n; i++) {
+        sums_of_pairs(fours[i], pairs, &groups[i]);
+        groups[i].members[0] = (uint8_t)i;
+        groups[i].size = fit_together(&groups[i], &none, pairs) ? 1 : UINT8_MAX;
+    }
+    join_all(groups, n, 1, pairs);
+    join_all(groups, n, 2, pairs);
+    static const uint8_t sizes[GR_ITILE_CLASSES] = {4, 2, 1, UINT8_MAX};
+    for (int c = 0, at = 0; c < GR_ITILE_CLASSES; c++)
+        for (int i = 0; i < n; i++) {
+            const int size = sizes[c] == UINT8_MAX ? 1 : sizes[c];
+            if (groups[i].size != sizes[c]) continue;
+            memcpy(order + at, groups[i].members, (size_t)size);
+            at += size;
+            count[c] = (uint16_t)(count[c] + size);
+        }
+}
+
+/* One piece of a panel. */
+static void pack_piece(const source *s, int64_t k0, int64_t cols, int32_t *sums, uint8_t *order, counts count,
+                       int8_t *panel)
+{
+    const size_t bytes = (size_t)best()->width * 4;
+    const int n = (int)quotient_up(least(GR_ITILE_K, s->k - k0), 4);
+    int8_t fours[FOURS][GR_ITILE_WIDTH_MAX * 4];
+    memset(fours, 0, sizeof fours);
+    for (int i = 0; i < n; i++) pack_four(s, k0 + 4 * i, cols, sums, fours[i]);
+    classify(fours, n, order, count);
+    for (int i = 0; i < n; i++) memcpy(panel + (size_t)i * bytes, fours[order[i]], bytes);
 }
 
 static void pack_panel(const source *s, int64_t cols, int32_t *sums, uint8_t *head, int8_t *panel)
 {
     const int64_t pieces = pieces_of(s->k), width = best()->width;
-    uint8_t *order = head + pieces * (int64_t)sizeof(uint16_t);
+    uint8_t *order = head + pieces * (int64_t)sizeof(counts);
     for (int64_t j = 0; j < width; j++) sums[j] = 0;
     for (int64_t i = 0; i < pieces; i++) {
         const int64_t k0 = i * GR_ITILE_K;
-        const uint16_t plain = (uint16_t)pack_piece(s, k0, cols, sums, order + k0 / 4, panel + k0 * width);
-        memcpy(head + i * (int64_t)sizeof plain, &plain, sizeof plain);
+        counts count;
+        pack_piece(s, k0, cols, sums, order + k0 / 4, count, panel + k0 * width);
+        memcpy(head + i * (int64_t)sizeof count, count, sizeof count);
     }
 }
 
@@ -204,53 +277,54 @@ static const uint8_t *rows_of(const gr_igemm *g, int64_t row, int64_t rows, int6
     return copy;
 }
 
-static void run_rows(const run *r, int64_t row, int64_t rows, int64_t p0, int64_t p1, int32_t *sums)
+/* What an item needs beside the operands. */
+typedef struct work {
+    _Alignas(64) int32_t sums[ROW_BLOCK * GROUP * GR_ITILE_WIDTH_MAX];
+    uint8_t copy[ROW_BLOCK * GR_ITILE_K];
+} work;
+
+/* A piece of a panel stays in the cache while all rows pass over it. */
+static void run_piece(gr_itile *tile, int64_t rows, int32_t *sums)
+{
+    const gr_itiles *t = best();
+    const uint8_t *a = tile->a;
+    const int64_t count = quotient_up(rows, t->rows);
+    for (int64_t i = 0, row = 0, step; i < count; i++, row += step) {
+        step = quotient_up(rows - row, count - i); /* of even height */
+        tile->a = a + row * tile->lda;
+        tile->sums = sums + row * tile->stride;
+        t->tile[step](tile);
+    }
+    tile->a = a;
+}
+
+static void run_item(const run *r, int64_t item, work *w)
 {
     const gr_igemm *g = r->g;
     const gr_itiles *t = best();
+    const int64_t block = item / r->groups, group = item % r->groups, pieces = pieces_of(g->k);
+    const int64_t first = g->m * block / r->row_blocks, rows = g->m * (block + 1) / r->row_blocks - first;
+    const int64_t p0 = r->panels * group / r->groups, p1 = r->panels * (group + 1) / r->groups;
+    const int64_t col = p0 * t->width, cols = least(g->n, p1 * t->width) - col;
     const uint8_t *heads = (const uint8_t *)g->packed + sums_size(r->panels);
     const int8_t *data = (const int8_t *)heads + r->panels * head_size(g->k);
-    const int64_t pieces = pieces_of(g->k);
-    uint8_t copy[GR_ITILE_ROWS_MAX * GR_ITILE_K];
     gr_itile tile = {.stride = GROUP * t->width};
     for (int64_t i = 0; i < pieces; i++) {
-        const int64_t k = i * GR_ITILE_K, depth = least(GR_ITILE_K, g->k - k);
-        tile.a = rows_of(g, row, rows, k, depth, copy, &tile.lda);
-        tile.fours = (int)quotient_up(depth, 4);
+        const int64_t k = i * GR_ITILE_K;
+        tile.a = rows_of(g, first, rows, k, least(GR_ITILE_K, g->k - k), w->copy, &tile.lda);
         tile.first = i == 0;
         for (int64_t p = p0; p < p1; p++) {
             const uint8_t *head = heads + p * head_size(g->k);
-            uint16_t plain;
-            memcpy(&plain, head + i * (int64_t)sizeof plain, sizeof plain);
-            tile.plain = plain;
-            tile.order = head + pieces * (int64_t)sizeof plain + k / 4;
+            memcpy(tile.count, head + i * (int64_t)sizeof(counts), sizeof(counts));
+            tile.order = head + pieces * (int64_t)sizeof(counts) + k / 4;
             tile.b = data + p * panel_size(g->k) + k * t->width;
-            tile.sums = sums + (p - p0) * t->width;
-            t->tile[rows](&tile);
+            run_piece(&tile, rows, w->sums + (p - p0) * t->width);
         }
     }
-}
-
-static void run_item(const run *r, int64_t item)
-{
-    const gr_igemm *g = r->g;
-    const gr_itiles *t = best();
-    const int64_t block = item / r->groups, group = item % r->groups;
-    const int64_t first = g->m * block / r->row_blocks, end = g->m * (block + 1) / r->row_blocks;
-    const int64_t p0 = r->panels * group / r->groups, p1 = r->panels * (group + 1) / r->groups;
-    const int64_t col = p0 * t->width, cols = least(g->n, p1 * t->width) - col;
-    _Alignas(64) int32_t sums[GR_ITILE_ROWS_MAX * GROUP * GR_ITILE_WIDTH_MAX];
-    const int64_t count = quotient_up(end - first, t->rows);
-    int64_t row = first;
-    for (int64_t i = 0; i < count; i++) {
-        const int64_t rows = quotient_up(end - row, count - i); /* of even height */
-        run_rows(r, row, rows, p0, p1, sums);
-        for (int64_t j = 0; j < rows; j++) {
-            int32_t *from = sums + j * GROUP * t->width;
-            correct(r, row + j, col, cols, from);
-            g->store(g->user, row + j, col, cols, from);
-        }
-        row += rows;
+    for (int64_t j = 0; j < rows; j++) {
+        int32_t *from = w->sums + j * tile.stride;
+        correct(r, first + j, col, cols, from);
+        g->store(g->user, first + j, col, cols, from);
     }
 }
 
@@ -267,11 +341,16 @@ void gr_igemm_run(const gr_igemm *g)
     if (r.row_blocks * r.groups < threads) r.groups = least(r.panels, threads);
     const int64_t items = r.row_blocks * r.groups;
     if (alone) {
-        for (int64_t i = 0; i < items; i++) run_item(&r, i);
+        work w;
+        for (int64_t i = 0; i < items; i++) run_item(&r, i, &w);
         return;
     }
-#pragma omp parallel for schedule(dynamic)
-    for (int64_t i = 0; i < items; i++) run_item(&r, i);
+#pragma omp parallel
+    {
+        work w;
+#pragma omp for schedule(dynamic)
+        for (int64_t i = 0; i < items; i++) run_item(&r, i, &w);
+    }
 }
 
 void gr_igemm_scale(int64_t n, const int32_t *sums, const float *factors, float *to)

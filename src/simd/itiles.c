@@ -9,8 +9,6 @@
 
 #if GR_LANES == 16
 #define ROWS 8
-#elif GR_LANES == 8
-#define ROWS 6
 #else
 #define ROWS 4
 #endif
@@ -74,35 +72,51 @@ VINLINE void finish(const gr_itile *t, const int rows, vu (*acc)[2])
     }
 }
 
-/* acc += four products of bytes for each column. */
+/* Sums of pairs of products of bytes, 16 bits wide; and acc += neighbours among such sums. */
 #if GR_LANES == 16 && defined(__AVX512BW__)
 #define PLAIN GR_BYTES_SMALL
-VINLINE vu add_products(vu acc, vi a, vi b)
-{
-    const __m512i pairs = _mm512_maddubs_epi16((__m512i)a, (__m512i)b);
-    return acc + (vu)_mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
-}
+VINLINE vs multiply_bytes(vi a, vi b) { return (vs)_mm512_maddubs_epi16((__m512i)a, (__m512i)b); }
 #elif GR_LANES == 8 && defined(__AVX2__)
 #define PLAIN GR_BYTES_SMALL
-VINLINE vu add_products(vu acc, vi a, vi b)
-{
-    const __m256i pairs = _mm256_maddubs_epi16((__m256i)a, (__m256i)b);
-    return acc + (vu)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-}
+VINLINE vs multiply_bytes(vi a, vi b) { return (vs)_mm256_maddubs_epi16((__m256i)a, (__m256i)b); }
 #else
 #define PLAIN GR_BYTES_NEVER
-VINLINE vu add_products(vu acc, vi a, vi b)
-{
-    (void)a, (void)b;
-    return acc;
-}
+VINLINE vs multiply_bytes(vi a, vi b) { return (vs)(a & b & 0); }
 #endif
 
-/* The fours that stand behind the plain ones. */
-VINLINE void add_wide(const gr_itile *t, const int rows, vu (*acc)[2])
+VINLINE vu add_pairs(vu acc, vs pairs)
 {
-    const int8_t *b = t->b + (int64_t)t->plain * 4 * WIDTH;
-    for (int i = t->plain; i < t->fours; i++, b += 4 * WIDTH) {
+    const vs ones = (vs){0} + 1;
+    return acc + multiply_pairs((vi)pairs, (vi)ones);
+}
+
+/* `count` fours, of which each `together` are added up in 16 bits. */
+VINLINE void add_bytes(const gr_itile *t, const int rows, const int together, int first, int count, vu (*acc)[2])
+{
+    const int8_t *b = t->b + (int64_t)first * 4 * WIDTH;
+    const uint8_t *const a = t->a, *order = t->order + first;
+    const int64_t lda = t->lda;
+    for (int i = 0; i < count; i += together, order += together, b += together * 4 * WIDTH) {
+        UNROLL
+        for (int h = 0; h < 2; h++) {
+            vi part[4];
+            UNROLL
+            for (int j = 0; j < together; j++) part[j] = load_b(b + (j * 2 + h) * 4 * GR_LANES);
+            UNROLL
+            for (int r = 0; r < rows; r++) {
+                vs sum = multiply_bytes(four_of(a + r * lda + 4 * order[0]), part[0]);
+                UNROLL
+                for (int j = 1; j < together; j++) sum += multiply_bytes(four_of(a + r * lda + 4 * order[j]), part[j]);
+                acc[r][h] = add_pairs(acc[r][h], sum);
+            }
+        }
+    }
+}
+
+VINLINE void add_wide(const gr_itile *t, const int rows, int first, int count, vu (*acc)[2])
+{
+    const int8_t *b = t->b + (int64_t)first * 4 * WIDTH;
+    for (int i = first; i < first + count; i++, b += 4 * WIDTH) {
         const halves b0 = halves_of(load_b(b)), b1 = halves_of(load_b(b + 4 * GR_LANES));
         const uint8_t *a = t->a + 4 * t->order[i];
         UNROLL
@@ -118,21 +132,17 @@ VINLINE void add_wide(const gr_itile *t, const int rows, vu (*acc)[2])
 VINLINE void tile(const gr_itile *t, const int rows)
 {
     vu acc[ROWS][2];
-    const int8_t *b = t->b;
-    const uint8_t *order = t->order, *const a0 = t->a;
-    const int64_t lda = t->lda;
+    int at = 0;
     begin(t, rows, acc);
-    for (int i = 0; i < t->plain; i++, b += 4 * WIDTH) {
-        const vi b0 = load_b(b), b1 = load_b(b + 4 * GR_LANES);
-        const uint8_t *a = a0 + 4 * order[i];
-        UNROLL
-        for (int r = 0; r < rows; r++) {
-            const vi four = four_of(a + r * lda);
-            acc[r][0] = add_products(acc[r][0], four, b0);
-            acc[r][1] = add_products(acc[r][1], four, b1);
-        }
+    if (PLAIN == GR_BYTES_SMALL) {
+        add_bytes(t, rows, 4, at, t->count[GR_FOUR_FOURS], acc);
+        at += t->count[GR_FOUR_FOURS];
+        add_bytes(t, rows, 2, at, t->count[GR_TWO_FOURS], acc);
+        at += t->count[GR_TWO_FOURS];
+        add_bytes(t, rows, 1, at, t->count[GR_ONE_FOUR], acc);
+        at += t->count[GR_ONE_FOUR];
     }
-    if (t->plain < t->fours) add_wide(t, rows, acc);
+    add_wide(t, rows, at, t->count[GR_WIDE_FOUR], acc);
     finish(t, rows, acc);
 }
 
@@ -145,18 +155,11 @@ TILE(4)
 #if ROWS > 4
 TILE(5)
 TILE(6)
-#endif
-#if ROWS > 6
 TILE(7)
 TILE(8)
 #define TILES(prefix)                                                                                                  \
     {                                                                                                                  \
         NULL, prefix##1, prefix##2, prefix##3, prefix##4, prefix##5, prefix##6, prefix##7, prefix##8                   \
-    }
-#elif ROWS > 4
-#define TILES(prefix)                                                                                                  \
-    {                                                                                                                  \
-        NULL, prefix##1, prefix##2, prefix##3, prefix##4, prefix##5, prefix##6                                         \
     }
 #else
 #define TILES(prefix)                                                                                                  \
@@ -204,7 +207,7 @@ const gr_itiles GR_ISA_SYMBOL(gr_itiles) = {NAME, WIDTH, ROWS, PLAIN, TILES(tile
 #define DOT(acc, a, b) (vu) _mm256_dpbusd_avx_epi32((__m256i)(acc), (__m256i)(a), (__m256i)(b))
 #endif
 
-/* Fours keep their order: all are plain. */
+/* All fours are of one class and keep their order. */
 #define VNNI_TILE(rows)                                                                                                \
     static VNNI void vnni_##rows(const gr_itile *t)                                                                    \
     {                                                                                                                  \
@@ -212,7 +215,7 @@ const gr_itiles GR_ISA_SYMBOL(gr_itiles) = {NAME, WIDTH, ROWS, PLAIN, TILES(tile
         const uint8_t *a = t->a;                                                                                       \
         const int8_t *b = t->b;                                                                                        \
         begin(t, rows, acc);                                                                                           \
-        for (int i = t->fours; i > 0; i--, a += 4, b += 4 * WIDTH) {                                                   \
+        for (int i = t->count[GR_ONE_FOUR]; i > 0; i--, a += 4, b += 4 * WIDTH) {                                                   \
             const vi b0 = load_b(b), b1 = load_b(b + 4 * GR_LANES);                                                    \
             UNROLL                                                                                                     \
             for (int r = 0; r < rows; r++) {                                                                           \
@@ -227,9 +230,9 @@ VNNI_TILE(1)
 VNNI_TILE(2)
 VNNI_TILE(3)
 VNNI_TILE(4)
+#if ROWS == 8
 VNNI_TILE(5)
 VNNI_TILE(6)
-#if ROWS == 8
 VNNI_TILE(7)
 VNNI_TILE(8)
 #endif
