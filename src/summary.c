@@ -53,7 +53,7 @@ typedef struct weight {
     int64_t elements;
 } weight;
 
-static bool is_weight(const gr_value *v)
+bool gr_is_weight(const gr_value *v)
 {
     gr_dtype t = v->konst->dtype;
     if (v->def || !v->nuses) return false;
@@ -148,7 +148,7 @@ static gr_status count_modules(const gr_graph *g, gr_arena *arena, gr_model_summ
     for (const gr_node *node = g->first; node; node = node->next)
         for (uint32_t i = 0; i < node->nin; i++) {
             const gr_value *v = gr_in(node, i);
-            if (!v || !v->konst || seen[v->id] || !is_weight(v)) continue;
+            if (!v || !v->konst || seen[v->id] || !gr_is_weight(v)) continue;
             seen[v->id] = true;
             weight *next = GR_PUSH(arena, w, n, cap);
             if (!next) return gr_nomem(err);

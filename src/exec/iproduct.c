@@ -207,7 +207,8 @@ static bool make_pack(void *user, gr_pack *pack)
     const product *p = user;
     pack->size = gr_igemm_packed_size(p->k, p->n);
     pack->data = pack->size == SIZE_MAX ? NULL : gr_malloc_aligned(pack->size);
-    if (pack->data) gr_igemm_pack(p->k, p->n, p->b.t->data, p->b.t->dtype == GR_INT8, p->b.row, p->b.col, pack->data);
+    if (pack->data && !pack->empty)
+        gr_igemm_pack(p->k, p->n, p->b.t->data, p->b.t->dtype == GR_INT8, p->b.row, p->b.col, pack->data);
     return pack->data != NULL;
 }
 

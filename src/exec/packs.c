@@ -19,6 +19,7 @@ struct gr_packs {
     entry **slots;
     size_t count, room; /* room is a power of two or 0 */
     size_t bytes;
+    bool empty;
 };
 
 gr_packs *gr_packs_new(const gr_map *maps)
@@ -30,6 +31,13 @@ gr_packs *gr_packs_new(const gr_map *maps)
         gr_free(p);
         return NULL;
     }
+    return p;
+}
+
+gr_packs *gr_packs_new_empty(void)
+{
+    gr_packs *p = gr_packs_new(NULL);
+    if (p) p->empty = true;
     return p;
 }
 
@@ -113,6 +121,7 @@ static const gr_pack *get(gr_packs *p, const gr_pack_key *key, size_t source, bo
     }
     if (2 * (p->count + 1) > p->room && !grow(p)) return NULL;
     entry *e = gr_calloc(1, sizeof *e);
+    if (e) e->pack.empty = p->empty;
     if (!e || !make(user, &e->pack)) {
         gr_free(e);
         return NULL;
@@ -144,7 +153,7 @@ static bool make_copy(void *user, gr_pack *pack)
     const span *s = user;
     pack->size = s->size;
     pack->data = gr_malloc_aligned(s->size);
-    if (pack->data && s->size) memcpy(pack->data, s->data, s->size);
+    if (pack->data && s->size && !pack->empty) memcpy(pack->data, s->data, s->size);
     return pack->data != NULL;
 }
 

@@ -21,6 +21,7 @@ typedef struct gr_pack_key {
 typedef struct gr_pack {
     void *data; /* from gr_malloc_aligned */
     size_t size;
+    bool empty; /* set before `make`: the memory is wanted, its contents are not */
     void *extra; /* what the kernel keeps beside it, or NULL; freed by free_extra */
     void (*free_extra)(void *extra);
 } gr_pack;
@@ -28,6 +29,8 @@ typedef struct gr_pack {
 /* Pages of `maps` (may be NULL) that hold a weight are given back when it is packed; the list must outlive the packs.
  * NULL if out of memory. */
 gr_packs *gr_packs_new(const gr_map *maps);
+/* The same for plans that are looked at and never run: nothing is packed, no weight is read. */
+gr_packs *gr_packs_new_empty(void);
 void gr_packs_free(gr_packs *packs); /* NULL is allowed */
 size_t gr_packs_bytes(gr_packs *packs);
 

@@ -521,6 +521,28 @@ gr_step_info gr_plan_step(const gr_plan *p, size_t i)
     return info;
 }
 
+const gr_node *gr_plan_node(const gr_plan *p, size_t i) { return p->steps[i].node; }
+size_t gr_plan_scratch(const gr_plan *p, size_t i) { return p->steps[i].step.scratch_size; }
+
+gr_plan_value_info gr_plan_value(const gr_plan *p, const gr_value *v)
+{
+    static const gr_plan_place places[] = {[UNUSED] = GR_PLAN_UNUSED, [IS_CONST] = GR_PLAN_CONST,
+                                           [IS_INPUT] = GR_PLAN_INPUT, [IN_BLOCK] = GR_PLAN_BLOCK,
+                                           [DYNAMIC] = GR_PLAN_DYNAMIC};
+    const slot *s = slot_of(p, v);
+    gr_plan_value_info info = {.place = places[s->place], .root = v->id};
+    if (s->place == UNUSED || s->place == DYNAMIC) return info;
+    info.tensor = &s->t;
+    info.root = s->root;
+    if (s->place != IN_BLOCK) return info;
+    const gr_buffer *b = &p->buffers[p->slots[s->root].buffer];
+    info.offset = b->offset;
+    info.size = b->size;
+    info.first = b->first;
+    info.last = b->last;
+    return info;
+}
+
 /* ---- running ---- */
 
 static double now(void)

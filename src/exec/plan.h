@@ -37,6 +37,28 @@ size_t gr_plan_steps(const gr_plan *plan);
 /* Step i: what it is and, of the last run, when it ran if the plan is profiled. Names live as long as the plan. */
 gr_step_info gr_plan_step(const gr_plan *plan, size_t i);
 
+/* What a plan consists of, for those who look into it; it points into plan and graph. The node of step i, and bytes of
+ * its scratch. */
+const gr_node *gr_plan_node(const gr_plan *plan, size_t i);
+size_t gr_plan_scratch(const gr_plan *plan, size_t i);
+
+typedef enum gr_plan_place {
+    GR_PLAN_UNUSED,  /* nothing that is wanted needs it */
+    GR_PLAN_CONST,   /* a weight, or folded into the plan */
+    GR_PLAN_INPUT,
+    GR_PLAN_BLOCK,
+    GR_PLAN_DYNAMIC, /* its shape depends on data */
+} gr_plan_place;
+
+typedef struct gr_plan_value_info {
+    gr_plan_place place;
+    const gr_tensor *tensor; /* type and shape, of constants the contents; NULL if unused or dynamic */
+    uint32_t root;           /* id of the value whose memory it is; its own unless it is a view */
+    size_t offset, size;     /* in the block, of the buffer that holds it */
+    size_t first, last;      /* steps from and to which that buffer is held; last may be the number of steps */
+} gr_plan_value_info;
+gr_plan_value_info gr_plan_value(const gr_plan *plan, const gr_value *v);
+
 /* Run with inputs' data, in a block. `results[i]`: if its data is not NULL, it has room for `size` bytes, and the value
  * is computed right there if it has a buffer of its own that fits. On success results[i] describes the i-th wanted value; its data lies in the block, in
  * the plan, or where the caller asked. Valid until the next run with this block or plan. */

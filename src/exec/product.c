@@ -158,6 +158,7 @@ static bool make_pack(void *user, gr_pack *pack)
     if (pack->size == SIZE_MAX) return false;
     if (j->b->dtype != GR_FLOAT) pack->size /= 2;
     if (!(pack->data = gr_malloc_aligned(pack->size))) return false;
+    if (pack->empty) return true;
     if (j->b->dtype == GR_FLOAT)
         gr_gemm_pack(p->k, p->n, j->b->data, p->b_row, p->b_col, pack->data);
     else

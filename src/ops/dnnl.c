@@ -289,7 +289,8 @@ static bool make_pack(void *user, gr_pack *pack)
     pack->data = gr_malloc_aligned(pack->size);
     bool good = kept && pack->data &&
                 strided(&from, &plain, NULL, j->spec->k, j->spec->n, j->spec->b_row, j->spec->b_col) &&
-                desc_copy(kept, ref(&j->layout)) && reorder(&from, j->weights, kept, pack->data);
+                desc_copy(kept, ref(&j->layout)) &&
+                (pack->empty || reorder(&from, j->weights, kept, pack->data));
     desc_free(&from);
     if (good) {
         pack->extra = kept;

@@ -6,8 +6,8 @@
 #   run.sh GRAPHRUN [NAME...]     GRAPHRUN is the program; without names all tests run
 #   UPDATE=1 run.sh GRAPHRUN      writes the .stdout files anew
 #
-# In the scripts `graphrun` is the program, `status COMMAND...` prints its exit status after its output; models are
-# copied into the folder, so that no path of a machine is printed.
+# In the scripts `graphrun` is the program and `graphdump` the one beside it, `status COMMAND...` prints its exit status
+# after its output; models are copied into the folder, so that no path of a machine is printed.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 program=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
@@ -18,6 +18,7 @@ trap 'rm -rf "$scratch"' EXIT
 
 mkdir "$scratch/bin"
 ln -s "$program" "$scratch/bin/graphrun"
+ln -s "$(dirname "$program")/graphdump" "$scratch/bin/graphdump"
 cat > "$scratch/bin/status" <<'SH'
 #!/bin/sh
 "$@"

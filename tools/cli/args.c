@@ -9,9 +9,10 @@ _Noreturn void cli_usage(const cli_command *command, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
-    fputs("graphrun: ", stderr);
+    const char *name = command ? command->name : "";
+    fprintf(stderr, "%s: ", cli_program);
     vfprintf(stderr, fmt, args);
-    fprintf(stderr, "; see graphrun %s%s--help\n", command ? command->name : "", command ? " " : "");
+    fprintf(stderr, "; see %s %s%s--help\n", cli_program, name, *name ? " " : "");
     va_end(args);
     exit(CLI_EXIT_USAGE);
 }

@@ -23,6 +23,8 @@
 bool cli_fail(gr_err *err, gr_status status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Put "prefix: " before the sentence that is there, and return false. */
 bool cli_fail_context(gr_err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Name of the program in front of sentences; "graphrun" unless another one says its own first. */
+extern const char *cli_program;
 /* Print "graphrun: sentence" to stderr and exit; unfinished output files are removed. */
 _Noreturn void cli_die(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The same without exit, for what the user should know but can live with; --quiet silences it. */

@@ -9,6 +9,7 @@
 #include <time.h>
 
 bool cli_quiet;
+const char *cli_program = "graphrun";
 
 bool cli_fail(gr_err *err, gr_status status, const char *fmt, ...)
 {
@@ -43,7 +44,7 @@ _Noreturn void cli_die(int code, const char *fmt, ...)
     va_list args;
     va_start(args, fmt);
     fflush(stdout);
-    fputs("graphrun: ", stderr);
+    fprintf(stderr, "%s: ", cli_program);
     vfprintf(stderr, fmt, args);
     fputc('\n', stderr);
     va_end(args);
@@ -55,7 +56,7 @@ void cli_note(const char *fmt, ...)
     if (cli_quiet) return;
     va_list args;
     va_start(args, fmt);
-    fputs("graphrun: note: ", stderr);
+    fprintf(stderr, "%s: note: ", cli_program);
     vfprintf(stderr, fmt, args);
     fputc('\n', stderr);
     va_end(args);
