@@ -90,7 +90,7 @@ static void check_idle(gr_graph *g, const char *what)
     gr_status (*const all[])(gr_graph *, int *, gr_err *) = {
         gr_pass_dead,      gr_pass_inline_if,      gr_pass_parts,          gr_pass_noop, gr_pass_chains, gr_pass_common,
         gr_pass_reshape,   gr_pass_expand,         gr_pass_layer_norm,     gr_pass_gelu, gr_pass_linear,
-        gr_pass_attention, gr_pass_add_layer_norm, gr_pass_linear_residual, gr_pass_projections, gr_pass_embeddings};
+        gr_pass_attention, gr_pass_add_layer_norm, gr_pass_linear_residual, gr_pass_projections, gr_pass_embeddings, gr_pass_sentence};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         int hits = 0;
         CHECK_OK(all[i](g, &hits, &err));
@@ -170,6 +170,13 @@ static const rule layer_norm = {"layer-norm", "LayerNormalization", 1,
     (const edit[]){
         {"axis from the front", {"[-1]"}, {"[2]"}, 1},
         {"by a product", {"Pow (d, two)"}, {"Mul (d, d)"}, 1},
+        {"by the reciprocal", {"n = Div (d, s)"}, {"rs = Reciprocal (s)  n = Mul (d, rs)"}, 1},
+        {"by one divided, scaled first", {"n = Div (d, s)  t = Mul (n, g)", "eps ="},
+         {"rs = Div (one, s)  n = Mul (rs, g)  t = Mul (n, d)", "one = {1.0}, float eps ="}, 1},
+        {"by a power", {"s = Sqrt (e)", "eps ="}, {"s = Pow (e, half)", "half = {0.5}, float eps ="}, 1},
+        {"by an inverse power", {"s = Sqrt (e)  n = Div (d, s)", "eps ="},
+         {"s = Pow (e, half)  n = Mul (d, s)", "half = {-0.5}, float eps ="}, 1},
+        {"by another power", {"s = Sqrt (e)", "eps ="}, {"s = Pow (e, half)", "half = {0.25}, float eps ="}, 0},
         {"other axis", {"[-1]"}, {"[1]"}, 0},
         {"two axes", {"[-1]"}, {"[1, 2]"}, 0},
         {"axes that differ", {"ReduceMean <axes = [-1]> (q)"}, {"ReduceMean <axes = [1]> (q)"}, 0},
@@ -221,6 +228,77 @@ static void test_formulas(void)
     run_rule(&add_layer_norm);
 }
 
+static const rule rms_norm = {"rms-norm", "SimplifiedLayerNormalization", 1,
+    HEAD "g (float[batch,4,4] d) => (float[batch,4,4] y) <float two = {2.0}, float eps = {1e-5}, "
+    "float[4] g = {1.0, 2.0, -1.0, 0.5}, float one = {1.0}> { q = Pow (d, two)  v = ReduceMean <axes = [-1]> (q)  "
+    "e = Add (v, eps)  s = Sqrt (e)  n = Div (d, s)  y = Mul (n, g) }",
+    (const edit[]){
+        {"by the reciprocal", {"n = Div (d, s)"}, {"rs = Reciprocal (s)  n = Mul (d, rs)"}, 1},
+        {"by one divided, scaled first", {"n = Div (d, s)  y = Mul (n, g)"}, {"rs = Div (one, s)  n = Mul (rs, g)  y = Mul (n, d)"}, 1},
+        {"two divided", {"n = Div (d, s)"}, {"rs = Div (two, s)  n = Mul (d, rs)"}, 0},
+        {"other axis", {"[-1]"}, {"[1]"}, 0},
+        {"other power", {"two = {2.0}"}, {"two = {4.0}"}, 0},
+        {"scale that is broadcast", {"float[4] g = {1.0, 2.0, -1.0, 0.5}"}, {"float[1] g = {2.0}"}, 0},
+        {0}}};
+
+static const rule instance_norm = {"layer-norm-instance", "LayerNormalization", 1,
+    HEAD "g (float[batch,sequence,4] x) => (float[batch,sequence,4] y) <int64[1] i1 = {1}, int64[1] i2 = {2}, "
+    "float[4] g = {1.0, 2.0, -1.0, 0.5}, float[4] b = {0.0, 1.0, 2.0, 3.0}> { sx = Shape (x)  n = Slice (sx, i1, i2)  "
+    "ones = ConstantOfShape <value = float[1] {1.0}> (n)  zeros = ConstantOfShape (n)  "
+    "i = InstanceNormalization <epsilon = 0.001> (x, ones, zeros)  m = Mul (i, g)  y = Add (m, b) }",
+    (const edit[]){
+        {"scales of their own", {"{1.0}> (n)"}, {"{2.0}> (n)"}, 0},
+        {"normalised an output", {" y) <"}, {" y, float[batch,sequence,4] i) <"}, 0},
+        {0}}};
+
+static const rule swish = {"swish", "Swish", 1,
+    HEAD "g (float[N,4] x, float[N,4] w) => (float[N,4] y) <float a = {1.702}, float one = {1.0}> "
+    "{ p = Mul (x, a)  s = Sigmoid (p)  y = Mul (x, s) }",
+    (const edit[]){
+        {"no factor", {"Sigmoid (p)"}, {"Sigmoid (x)"}, 1},
+        {"operands exchanged", {"Mul (x, s)", "Mul (x, a)"}, {"Mul (s, x)", "Mul (a, x)"}, 1},
+        {"another x", {"Mul (x, s)"}, {"Mul (w, s)"}, 0},
+        {"inner value read", {" y) <"}, {" y, float[N,4] s) <"}, 0},
+        {0}}};
+
+static const rule mean_pool = {"mean-pool", "MeanPool", 1,
+    HEAD "g (float[batch,sequence,4] x, int64[batch,sequence] mask) => (float[batch,4] y) <int64[1] last = {-1}, int64[1] one = {1}, "
+    "float tiny = {1e-9}> { u = Unsqueeze (mask, last)  sx = Shape (x)  e = Expand (u, sx)  m = Cast <to = 1> (e)  p = Mul (x, m)  "
+    "s = ReduceSum <keepdims = 0> (p, one)  c = ReduceSum <keepdims = 0> (m, one)  k = Clip (c, tiny)  y = Div (s, k) }",
+    (const edit[]){
+        {"by Max", {"Clip (c, tiny)"}, {"Max (c, tiny)"}, 1},
+        {"not expanded", {"e = Expand (u, sx)"}, {"e = Identity (u)"}, 1},
+        {"counted before", {"e = Expand (u, sx)  m = Cast <to = 1> (e)", "ReduceSum <keepdims = 0> (m, one)"},
+         {"f = Cast <to = 1> (mask)  m = Unsqueeze (f, last)", "ReduceSum <keepdims = 1> (f, one)"}, 1},
+        {"not bounded", {"Clip (c, tiny)"}, {"Add (c, tiny)"}, 0},
+        {"bounded above", {"Clip (c, tiny)"}, {"Clip (c, tiny, tiny)"}, 0},
+        {"other axis", {"one = {1}", "(float[batch,4] y)"}, {"one = {2}", "(float[batch,sequence] y)"}, 0},
+        {"another mask is counted", {"ReduceSum <keepdims = 0> (m, one)"}, {"ReduceSum <keepdims = 0> (x, one)"}, 0},
+        {0}}};
+
+static const rule normalize = {"normalize", "Normalize", 1,
+    HEAD "g (float[batch,4] x, float[batch,4] w) => (float[batch,4] y) <int64[1] last = {-1}, float tiny = {1e-12}, float two = {2.0}> "
+    "{ n = ReduceL2 <axes = [-1]> (x)  k = Clip (n, tiny)  sx = Shape (x)  e = Expand (k, sx)  y = Div (x, e) }",
+    (const edit[]){
+        {"written out", {"n = ReduceL2 <axes = [-1]> (x)"}, {"q = Pow (x, two)  r = ReduceSum (q, last)  n = Sqrt (r)"}, 1},
+        {"by a product", {"n = ReduceL2 <axes = [-1]> (x)"}, {"q = Mul (x, x)  r = ReduceSum (q, last)  n = Sqrt (r)"}, 1},
+        {"of another", {"(x)  k"}, {"(w)  k"}, 0},
+        {"other axis", {"[-1]"}, {"[0]"}, 0},
+        {0}}};
+
+static void test_sentence(void)
+{
+    run_rule(&mean_pool);
+    run_rule(&normalize);
+}
+
+static void test_more_formulas(void)
+{
+    run_rule(&rms_norm);
+    run_rule(&instance_norm);
+    run_rule(&swish);
+}
+
 static void test_gelu_tanh(void) { run_rule(&gelu_tanh); }
 
 /* ---- linear layers ---- */
@@ -232,6 +310,7 @@ static const rule linear = {"linear", "Linear", 1,
         {"operands exchanged", {"Add (p, b)"}, {"Add (b, p)"}, 1},
         {"transposed weight", {"MatMul (x, w)", "float[4,2] w"}, {"MatMul (x, t)  t = Transpose <perm = [1, 0]> (w)", "float[2,4] w"}, 1},
         {"with an activation", {"y = Add (p, b)"}, {"a = Add (p, b)  y = Relu (a)"}, 1},
+        {"with SiLU", {"y = Add (p, b)"}, {"a = Add (p, b)  s = Sigmoid (a)  y = Mul (a, s)"}, 1},
         {"bias that is broadcast", {"float[2] b = {1.0, -1.0}"}, {"float[1] b = {1.0}"}, 0},
         {"bias along another axis", {"float[2] b = {1.0, -1.0}"}, {"float[3,1] b = {1.0, -1.0, 2.0}"}, 0},
         {"weight that is fed", {"x) =>", WEIGHTS}, {"x, float[4,2] w) =>", "float[2] b = {1.0, -1.0}"}, 0},
@@ -487,6 +566,8 @@ static void test_simple(void)
 static CU_TestInfo tests[] = {
     {"GELU and LayerNorm", test_formulas},
     {"GELU by tanh", test_gelu_tanh},
+    {"further norms and activations", test_more_formulas},
+    {"sentence embeddings", test_sentence},
     {"linear layers", test_linear},
     {"attention", test_attention},
     {"what changes nothing or is there twice", test_simple},

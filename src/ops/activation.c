@@ -191,6 +191,8 @@ const gr_op op_activation[] = {
     /* The same for graphs of older opsets, in which passes find it. */
     {.name = "Gelu", .since = 1, .in = {1, 1}, .out = 1, .flags = GR_OP_INPLACE, .parse = parse_gelu,
      .infer = infer_floats, .kernels = gelu_kernels, .domain = "graphrun"},
+    {.name = "Swish", .since = 1, .in = {1, 1}, .out = 1, .flags = GR_OP_INPLACE, .parse = parse_alpha,
+     .infer = infer_floats, .kernels = swish_kernels, .domain = "graphrun"},
     FLOAT_ROW("Mish", 18, mish, NULL), FLOAT_ROW("Mish", 22, mish, NULL),
     FLOAT_ROW("Swish", 24, swish, parse_alpha),
     ROW("Shrink", 9, shrink, parse_shrink, infer_shrink),

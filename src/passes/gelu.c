@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * GELU(x) = x/2 * (1 + erf(x / sqrt 2)) (Hendrycks and Gimpel 2016), and its approximation
- * x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))), in the associations that exporters write. Requires inference.
+ * x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))), in the associations that exporters write; and x * sigmoid(a x): SiLU
+ * and, with 1.702 for a, another approximation of GELU. Requires inference.
  */
 #include "match.h"
 #include "passes.h"
@@ -17,7 +18,10 @@ static const char *const erf_patterns[] = {HALVES("(Add (Erf (Div x 1.4142135)) 
 static const char *const tanh_patterns[] = {
     HALVES(INNER("(Pow x 3)")), HALVES(INNER("(Mul x (Mul x x))")),
     HALVES("(Add (Tanh (Mul (Mul x 0.79788456) (Add (Mul (Mul x 0.044715) x) 1))) 1)"),
-    HALVES("(Add (Tanh (Mul x (Mul 0.79788456 (Add (Mul (Mul x 0.044715) x) 1)))) 1)"), NULL};
+    HALVES("(Add (Tanh (Mul x (Mul 0.79788456 (Add (Mul (Mul x 0.044715) x) 1)))) 1)"),
+    HALVES("(Add (Tanh (Mul (Mul x 0.79788456) (Add (Mul (Mul x x) 0.044715) 1))) 1)"),
+    HALVES("(Add (Tanh (Mul (Mul x 0.79788456) (Add (Mul (Pow x 2) 0.044715) 1))) 1)"), NULL};
+static const char *const swish_patterns[] = {"(Mul x (Sigmoid x))", "(Mul x (Sigmoid (Mul x $a)))", NULL};
 
 static bool check(const gr_match *m, gr_why *why)
 {
@@ -36,8 +40,27 @@ static gr_value *build(gr_build *b, const gr_match *m, const char *approximate)
 static gr_value *rewrite_erf(gr_build *b, const gr_match *m) { return build(b, m, "none"); }
 static gr_value *rewrite_tanh(gr_build *b, const gr_match *m) { return build(b, m, "tanh"); }
 
+static bool check_swish(const gr_match *m, gr_why *why)
+{
+    double alpha;
+    const gr_value *a = gr_bound(m, "a");
+    if (a && (!gr_scalar_of(a, &alpha) || a->type.rank > gr_bound(m, "x")->type.rank))
+        return gr_nomatch(why, "the factor is not a scalar");
+    return check(m, why);
+}
+
+static gr_value *rewrite_swish(gr_build *b, const gr_match *m)
+{
+    double alpha = 1;
+    if (gr_bound(m, "a")) gr_scalar_of(gr_bound(m, "a"), &alpha);
+    gr_attr attr = gr_attr_of_float("alpha", (float)alpha);
+    gr_value *x = gr_bound(m, "x");
+    return gr_build_node(b, "graphrun", "Swish", gr_build_attrs(b, 1, &attr), 1, &x);
+}
+
 static const gr_rule rules[] = {{"gelu-erf", erf_patterns, check, rewrite_erf, "Erf", NULL, true},
-                                {"gelu-tanh", tanh_patterns, check, rewrite_tanh, "Tanh", NULL, false}};
+                                {"gelu-tanh", tanh_patterns, check, rewrite_tanh, "Tanh", NULL, false},
+                                {"swish", swish_patterns, check_swish, rewrite_swish, NULL, NULL, false}};
 
 gr_status gr_pass_gelu(gr_graph *g, int *hits, gr_err *err)
 {

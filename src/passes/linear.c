@@ -120,6 +120,10 @@ static const char *activation_of(const gr_node *n)
     const char *approximate = "none";
     if (!strcmp(n->op->name, "Relu")) return "relu";
     if (!strcmp(n->op->name, "Tanh")) return "tanh";
+    if (!strcmp(n->op->name, "Swish")) {
+        float alpha = 0;
+        return gr_attr_float(n->attrs, "alpha", 1, &alpha, NULL) == GR_OK && alpha == 1 ? "silu" : NULL;
+    }
     if (gr_attr_string(n->attrs, "approximate", "none", &approximate, NULL) != GR_OK) return NULL;
     return !strcmp(approximate, "tanh") ? "gelu_tanh" : "gelu";
 }
@@ -138,7 +142,7 @@ static gr_value *rewrite_activation(gr_build *b, const gr_match *m)
 }
 
 static const char *const activation_patterns[] = {"(Gelu n:(Linear _ ...))", "(Relu n:(Linear _ ...))",
-                                                  "(Tanh n:(Linear _ ...))", NULL};
+                                                  "(Tanh n:(Linear _ ...))", "(Swish n:(Linear _ ...))", NULL};
 
 /* ---- residual ---- */
 

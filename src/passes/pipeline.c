@@ -20,6 +20,7 @@ static const gr_pass pipeline[] = {
     {"layer-norm", gr_pass_layer_norm},
     {"gelu", gr_pass_gelu},
     {"quant", gr_pass_quant},
+    {"sentence", gr_pass_sentence},
     {"linear", gr_pass_linear},
     {"attention", gr_pass_attention},
     {"embeddings", gr_pass_embeddings},
