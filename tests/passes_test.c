@@ -90,7 +90,7 @@ static void check_idle(gr_graph *g, const char *what)
     gr_status (*const all[])(gr_graph *, int *, gr_err *) = {
         gr_pass_dead,      gr_pass_inline_if,      gr_pass_parts,          gr_pass_noop, gr_pass_chains, gr_pass_common,
         gr_pass_reshape,   gr_pass_expand,         gr_pass_layer_norm,     gr_pass_gelu, gr_pass_linear,
-        gr_pass_attention, gr_pass_add_layer_norm, gr_pass_linear_residual, gr_pass_projections, gr_pass_embeddings, gr_pass_sentence};
+        gr_pass_attention, gr_pass_add_layer_norm, gr_pass_linear_residual, gr_pass_projections, gr_pass_embeddings, gr_pass_sentence, gr_pass_einsum};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         int hits = 0;
         CHECK_OK(all[i](g, &hits, &err));
@@ -483,8 +483,30 @@ static const rule projections = {"projections", "Projections", 1,
         {"keys an output", {" y) <"}, {" y, float[batch,sequence,8] k) <"}, 1},
         {0}}};
 
+/* As TensorFlow writes it. */
+static const rule einsum = {"attention by Einsum", "Einsum", 0,
+    HEAD "g (float[batch,sequence,4] x, float[batch,1,1,sequence] mask) => (float[batch,sequence,3] y) <"
+    "float[4,2,2] wq = {1.0, 2.0, 3.0, 4.0, 0.5, -1.0, 0.25, 2.0, -2.0, -1.0, 0.0, 1.0, 1.0, 0.5, 0.75, -0.25}, "
+    "float[4,2,2] wk = {0.5, 1.0, -3.0, 0.25, 0.5, -1.0, 0.25, 2.0, -2.0, -1.0, 0.0, 1.0, 1.0, 0.5, 0.75, -0.25}, "
+    "float[2,2] bq = {1.0, -1.0, 0.5, 2.0}, float[2,2,3] wo = {1.0, 2.0, 3.0, 4.0, 0.5, -1.0, 0.25, 2.0, -2.0, -1.0, 0.0, 1.0}> { "
+    "q0 = Einsum <equation = \"abc,cde->abde\"> (x, wq)  q = Add (q0, bq)  k = Einsum <equation = \"abc,cde->abde\"> (x, wk)  "
+    "s = Einsum <equation = \"bqnd,bknd->bnqk\"> (q, k)  m = Add (s, mask)  p = Softmax <axis = -1> (m)  "
+    "c = Einsum <equation = \"bnqk, bknd -> bqnd\"> (p, k)  y = Einsum <equation = \"bfnd,ndh->bfh\"> (c, wo) }",
+    (const edit[]){
+        {"keys first", {"bqnd,bknd->bnqk", "(q, k)"}, {"bknd,bqnd->bnqk", "(k, q)"}, 0},
+        {"weight the other way round", {"bfnd,ndh->bfh", "float[2,2,3] wo"}, {"bfnd,hnd->bfh", "float[3,2,2] wo"}, 0},
+        {"a sum beside", {"bfnd,ndh->bfh", "float[batch,sequence,3] y"}, {"bfnd,ndh->fh", "float[sequence,3] y"}, 1},
+        {"axes that the weight has in another order", {"bfnd,ndh->bfh"}, {"bfnd,dnh->bfh"}, 1},
+        {0}}};
+
+static const rule einsum_attention = {"attention by Einsum", "Attention", 1, NULL, NULL};
+
 static void test_attention(void)
 {
+    rule found = einsum_attention;
+    found.text = einsum.text;
+    run_rule(&einsum);
+    run_rule(&found);
     run_rule(&attention);
     run_rule(&batched);
     run_rule(&items);

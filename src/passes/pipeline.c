@@ -11,6 +11,7 @@ static const gr_pass pipeline[] = {
     {"widen", gr_pass_widen},
     {"parts", gr_pass_parts},
     {"no-op", gr_pass_noop},
+    {"einsum", gr_pass_einsum},
     {"chains", gr_pass_chains},
     {"common", gr_pass_common},
     {"reshape", gr_pass_reshape},
