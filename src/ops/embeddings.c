@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * graphrun.Embeddings: y = LayerNormalization(sum of rows). Inputs are scale, bias (both may be absent: without scale y
- * is the sum), then pairs of values and ids: rows values[ids] of a table, or, where ids are absent, values that broadcast
- * to the sum. Tables are read where they lie in the file; no [batch, tokens, width] but y is made.
+ * is the sum), then pairs of values and ids: rows values[ids] of a table, or, where ids are absent, values that
+ * broadcast to the sum. Tables are read where they lie in the file; no [batch, tokens, width] but y is made.
  */
 #include "elem.h"
 #include "move.h"

@@ -61,10 +61,21 @@ static gr_product product_of(const gr_step *s, uint32_t o)
     const gr_tensor *x = s->in[0], *w = s->in[1 + 2 * o];
     const bool trans = GR_PARAMS(params, s)->trans;
     const int64_t k = w->dims[trans ? 1 : 0], n = w->dims[trans ? 0 : 1];
-    return (gr_product){.dtype = x->dtype, .m = gr_extent(x, 0, x->rank - 1), .n = n, .k = k, .a_row = k, .a_col = 1,
-                        .b_row = trans ? 1 : n, .b_col = trans ? k : 1, .a = 0, .b = (int)(1 + 2 * o),
-                        .bias = gr_step_in(s, 2 + 2 * o) ? (int)(2 + 2 * o) : -1, .residual = -1, .addend = -1,
-                        .alpha = 1, .beta = 1};
+    return (gr_product){.dtype = x->dtype,
+                        .m = gr_extent(x, 0, x->rank - 1),
+                        .n = n,
+                        .k = k,
+                        .a_row = k,
+                        .a_col = 1,
+                        .b_row = trans ? 1 : n,
+                        .b_col = trans ? k : 1,
+                        .a = 0,
+                        .b = (int)(1 + 2 * o),
+                        .bias = gr_step_in(s, 2 + 2 * o) ? (int)(2 + 2 * o) : -1,
+                        .residual = -1,
+                        .addend = -1,
+                        .alpha = 1,
+                        .beta = 1};
 }
 
 static bool prepare(gr_step *s, gr_product_prepare *one, gr_why *why)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What makes one vector of a sentence from those of its tokens, as fused operators: graphrun.MeanPool, the mean over the
- * tokens that a mask keeps, and graphrun.Normalize, rows of length 1.
+ * What makes one vector of a sentence from those of its tokens, as fused operators: graphrun.MeanPool, the mean over
+ * the tokens that a mask keeps, and graphrun.Normalize, rows of length 1.
  */
 #include "elem.h"
 #include "simd/simd.h"
@@ -35,8 +35,8 @@ static gr_status infer_pool(const gr_infer *c, gr_err *err)
     if (!gr_rank_known(c, 0)) return gr_set(c, 0, c->in[0]->dtype, GR_RANK_UNKNOWN, NULL);
     for (int i = 0; i < 3 && gr_rank_known(c, 1); i++) {
         const gr_dim x = c->in[0]->dims[i], m = c->in[1]->dims[i];
-        if (gr_dim_known(m) && m.k != 1 && (i == 2 || (i == 1 && gr_dim_known(x) && x.k != m.k) ||
-                                            (i == 0 && gr_dim_known(x) && x.k != m.k)))
+        if (gr_dim_known(m) && m.k != 1 &&
+            (i == 2 || (i == 1 && gr_dim_known(x) && x.k != m.k) || (i == 0 && gr_dim_known(x) && x.k != m.k)))
             return gr_fail(err, GR_EMODEL, "axis %d of the mask has %lld elements", i, (long long)m.k);
     }
     gr_dim *d = gr_dims(c, 2);
@@ -99,7 +99,8 @@ static gr_status run_pool(const gr_step *s, gr_err *err)
             for (int64_t j = 0; j < n; j++) y[j] += x[j] * m;
             count += m;
         }
-        v->binary_scalar[GR_V_DIV]((size_t)n, y, (float)at_least((double)count, (double)GR_PARAMS(params, s)->least), y);
+        v->binary_scalar[GR_V_DIV]((size_t)n, y, (float)at_least((double)count, (double)GR_PARAMS(params, s)->least),
+                                   y);
     }
     return GR_OK;
 }
@@ -137,7 +138,8 @@ static gr_status run_normalize(const gr_step *s, gr_err *err)
 #pragma omp parallel for schedule(static) num_threads(gr_step_threads(s)) if (x->elements >= GR_PARALLEL_MIN)
     for (int64_t row = 0; row < rows; row++) {
         const float *from = (const float *)x->data + row * n;
-        const double length = at_least(sqrt((double)v->dot((size_t)n, from, from)), (double)GR_PARAMS(params, s)->least);
+        const double length =
+            at_least(sqrt((double)v->dot((size_t)n, from, from)), (double)GR_PARAMS(params, s)->least);
         v->binary_scalar[GR_V_DIV]((size_t)n, from, (float)length, (float *)s->out[0]->data + row * n);
     }
     return GR_OK;

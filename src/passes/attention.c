@@ -21,9 +21,9 @@ typedef struct mask_step { /* from the scores outwards */
     gr_value *add;         /* added, or */
     gr_value *cond;        /* chosen by a condition */
     double fill;
-    bool fill_if;          /* the fill is taken where the condition holds */
-    double factor;         /* everything so far is multiplied by it afterwards */
-    int rank;              /* of the scores there */
+    bool fill_if;  /* the fill is taken where the condition holds */
+    double factor; /* everything so far is multiplied by it afterwards */
+    int rank;      /* of the scores there */
 } mask_step;
 
 typedef struct found {
@@ -33,14 +33,19 @@ typedef struct found {
     gr_value *scores;           /* of the product; [batch, heads, queries, keys], or the first two as one */
     gr_value *shown;            /* the probabilities, if somebody else looks at them, [batch, heads, queries, keys] */
     gr_value *end;              /* that is replaced */
-    enum { ROWS, SPLIT_ROWS, SPLIT_HEADS, ITEMS } form; /* of end: [batch, queries, heads * size] or with the first two
-                                                           as one; [batch, queries, heads, size]; [batch, heads, queries,
-                                                           size]; [items, queries, size] */
+    enum {
+        ROWS,
+        SPLIT_ROWS,
+        SPLIT_HEADS,
+        ITEMS
+    } form; /* of end: [batch, queries, heads * size] or with the first two
+               as one; [batch, queries, heads, size]; [batch, heads, queries,
+               size]; [items, queries, size] */
     gr_heads q, k, v;
     double scale;
-    bool whole;                 /* batch and heads are one axis that is not looked into */
-    bool guarded;               /* a query without keys gives zeros */
-    gr_value *factors;          /* of probabilities */
+    bool whole;        /* batch and heads are one axis that is not looked into */
+    bool guarded;      /* a query without keys gives zeros */
+    gr_value *factors; /* of probabilities */
     int nmasks;
     mask_step masks[MAX_MASKS]; /* the outermost first */
 } found;
@@ -65,7 +70,8 @@ static bool is_product(const gr_node *n, bool *transposed, double *alpha)
     *transposed = false;
     if (is_op(n, "MatMul")) return true;
     if (!n || !n->op->domain || strcmp(n->op->name, "FusedMatMul")) return false;
-    if (gr_attr_int(n->attrs, "transA", 0, &a, NULL) != GR_OK || gr_attr_int(n->attrs, "transB", 0, &b, NULL) != GR_OK ||
+    if (gr_attr_int(n->attrs, "transA", 0, &a, NULL) != GR_OK ||
+        gr_attr_int(n->attrs, "transB", 0, &b, NULL) != GR_OK ||
         gr_attr_int(n->attrs, "transBatchA", 0, &batch_a, NULL) != GR_OK ||
         gr_attr_int(n->attrs, "transBatchB", 0, &batch_b, NULL) != GR_OK ||
         gr_attr_float(n->attrs, "alpha", 1, &factor, NULL) != GR_OK)
@@ -98,7 +104,8 @@ static gr_value *under_mask(found *f, gr_value *v, int which, double factor)
     if (add) {
         m->add = gr_in(add, 1 - (uint32_t)which);
     } else {
-        if (!gr_scalar_of(gr_in(where, 2 - (uint32_t)which), &fill) || fill * fmin(factor, 1) > LOWEST_FILL) return NULL;
+        if (!gr_scalar_of(gr_in(where, 2 - (uint32_t)which), &fill) || fill * fmin(factor, 1) > LOWEST_FILL)
+            return NULL;
         m->cond = gr_in(where, 0);
         m->fill = fill;
     }
@@ -113,7 +120,8 @@ static gr_value *reshaped(const gr_value *v)
     gr_value *x = n && gr_known_shape(gr_in(n, 1)) ? gr_in(n, 0) : NULL;
     int a = x ? x->type.rank : 0, b = v->type.rank;
     if (!((a == 3 && b == 4) || (a == 4 && b == 3))) return NULL;
-    return gr_dim_same(x->type.dims[a - 2], v->type.dims[b - 2]) && gr_dim_same(x->type.dims[a - 1], v->type.dims[b - 1])
+    return gr_dim_same(x->type.dims[a - 2], v->type.dims[b - 2]) &&
+                   gr_dim_same(x->type.dims[a - 1], v->type.dims[b - 1])
                ? x
                : NULL;
 }
@@ -229,7 +237,8 @@ static bool find_shown(found *f, gr_value *p)
         if (is_op(other, "Reshape") && reshaped(other->out[0])) f->shown = other->out[0];
     }
     if (f->shown->type.rank != 4) return miss(f, p->def, "the probabilities are read elsewhere, in another shape");
-    if (read_before(f->shown, f->context)) return miss(f, p->def, "the probabilities are read before the values are made");
+    if (read_before(f->shown, f->context))
+        return miss(f, p->def, "the probabilities are read before the values are made");
     return true;
 }
 
@@ -282,7 +291,10 @@ static bool last_axis(const gr_node *n)
     return ok && (axis == -1 || axis == rank - 1);
 }
 
-static bool may_differ(gr_dim a, gr_dim b) { return gr_dim_known(a) != gr_dim_known(b) || (gr_dim_known(a) && a.k != b.k); }
+static bool may_differ(gr_dim a, gr_dim b)
+{
+    return gr_dim_known(a) != gr_dim_known(b) || (gr_dim_known(a) && a.k != b.k);
+}
 
 /* The sizes that broadcasting would have to make equal: attention wants them equal. */
 static bool fit_together(const found *f)

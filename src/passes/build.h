@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Nodes that several rewrites build. As with gr_build_node NULL means failed, and b->err says why; NULL as x gives NULL.
+ * Nodes that several rewrites build. As with gr_build_node NULL means failed, and b->err says why; NULL as x gives
+ * NULL.
  */
 #ifndef GR_BUILD_H
 #define GR_BUILD_H

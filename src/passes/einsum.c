@@ -23,7 +23,8 @@ static bool term(const char **at, const char *end, char *out)
     for (; *at < end && **at != ',' && **at != '-'; ++*at) {
         const char c = **at;
         if (c == ' ') continue;
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) || n == MAX_LABELS || memchr(out, c, (size_t)n)) return false;
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) || n == MAX_LABELS || memchr(out, c, (size_t)n))
+            return false;
         out[n++] = c;
     }
     out[n] = 0;
@@ -73,7 +74,9 @@ static gr_value *layer(gr_build *b, const gr_node *n, const equation *e)
     pick(e->a, e->b, true, e->y, false, inner);
     pick(e->a, e->b, false, e->y, true, rows);
     pick(e->b, e->a, false, e->y, true, columns);
-    if (!w->konst || !w->konst->elements || !*inner || !*rows || !*columns || !spells(e->a, rows, inner) || !spells(e->y, rows, columns)) return NULL;
+    if (!w->konst || !w->konst->elements || !*inner || !*rows || !*columns || !spells(e->a, rows, inner) ||
+        !spells(e->y, rows, columns))
+        return NULL;
     const bool flipped = !spells(e->b, inner, columns);
     if (flipped && !spells(e->b, columns, inner)) return NULL;
     const int nrows = (int)strlen(rows), ncolumns = (int)strlen(columns), ninner = (int)strlen(inner);
@@ -101,7 +104,8 @@ static gr_value *ordered(gr_build *b, gr_value *x, const char *have, const char 
 
 static gr_value *product(gr_build *b, const gr_node *n, const equation *e)
 {
-    char inner[MAX_LABELS + 1], row[MAX_LABELS + 1], column[MAX_LABELS + 1], batch[MAX_LABELS + 1], text[3][MAX_LABELS + 3];
+    char inner[MAX_LABELS + 1], row[MAX_LABELS + 1], column[MAX_LABELS + 1], batch[MAX_LABELS + 1],
+        text[3][MAX_LABELS + 3];
     pick(e->a, e->b, true, e->y, false, inner);
     pick(e->a, e->b, false, e->y, true, row);
     pick(e->b, e->a, false, e->y, true, column);

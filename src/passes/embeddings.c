@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The sum of embeddings in one step, with the LayerNormalization behind it: rows of constant tables chosen by ids, in any
- * order and number, and whatever else is added to them (a slice of positions). Requires layer-norm, and that
+ * The sum of embeddings in one step, with the LayerNormalization behind it: rows of constant tables chosen by ids, in
+ * any order and number, and whatever else is added to them (a slice of positions). Requires layer-norm, and that
  * add-layer-norm has not been yet.
  */
 #include "build.h"
@@ -79,8 +79,8 @@ static gr_status rewrite(gr_node *n, const sum *s, bool normal, gr_err *err)
     }
     if (normal) GR_TRY(gr_attr_float(n->attrs, "epsilon", epsilon, &epsilon, err));
     gr_attr attr = gr_attr_of_float("epsilon", epsilon);
-    gr_value *y = gr_build_node(&b, "graphrun", "Embeddings", gr_build_attrs(&b, normal, &attr),
-                                FIRST + 2 * (uint32_t)s->n, in);
+    gr_value *y =
+        gr_build_node(&b, "graphrun", "Embeddings", gr_build_attrs(&b, normal, &attr), FIRST + 2 * (uint32_t)s->n, in);
     if (!y) return err ? err->status : GR_ENOMEM;
     y->def->name = n->name;
     y->type = old->type;

@@ -1,26 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * GELU(x) = x/2 * (1 + erf(x / sqrt 2)) (Hendrycks and Gimpel 2016), and its approximation
- * x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))), in the associations that exporters write; and x * sigmoid(a x): SiLU
- * and, with 1.702 for a, another approximation of GELU. Requires inference.
+ * x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))), in the associations that exporters write; and x * sigmoid(a x):
+ * SiLU and, with 1.702 for a, another approximation of GELU. Requires inference.
  */
 #include "match.h"
 #include "passes.h"
 
 /* The three ways to multiply x, 1/2 and a factor. */
-#define HALVES(factor)                                                                                                 \
-    "(Mul (Mul x 0.5) " factor ")", "(Mul (Mul x " factor ") 0.5)", "(Mul x (Mul " factor " 0.5))"
+#define HALVES(factor) "(Mul (Mul x 0.5) " factor ")", "(Mul (Mul x " factor ") 0.5)", "(Mul x (Mul " factor " 0.5))"
 
 static const char *const erf_patterns[] = {HALVES("(Add (Erf (Div x 1.4142135)) 1)"),
                                            HALVES("(Add (Erf (Mul x 0.70710678)) 1)"), NULL};
 
 #define INNER(cube) "(Add (Tanh (Mul (Add x (Mul " cube " 0.044715)) 0.79788456)) 1)"
 static const char *const tanh_patterns[] = {
-    HALVES(INNER("(Pow x 3)")), HALVES(INNER("(Mul x (Mul x x))")),
+    HALVES(INNER("(Pow x 3)")),
+    HALVES(INNER("(Mul x (Mul x x))")),
     HALVES("(Add (Tanh (Mul (Mul x 0.79788456) (Add (Mul (Mul x 0.044715) x) 1))) 1)"),
     HALVES("(Add (Tanh (Mul x (Mul 0.79788456 (Add (Mul (Mul x 0.044715) x) 1)))) 1)"),
     HALVES("(Add (Tanh (Mul (Mul x 0.79788456) (Add (Mul (Mul x x) 0.044715) 1))) 1)"),
-    HALVES("(Add (Tanh (Mul (Mul x 0.79788456) (Add (Mul (Pow x 2) 0.044715) 1))) 1)"), NULL};
+    HALVES("(Add (Tanh (Mul (Mul x 0.79788456) (Add (Mul (Pow x 2) 0.044715) 1))) 1)"),
+    NULL};
 static const char *const swish_patterns[] = {"(Mul x (Sigmoid x))", "(Mul x (Sigmoid (Mul x $a)))", NULL};
 
 static bool check(const gr_match *m, gr_why *why)

@@ -25,8 +25,9 @@ bool gr_has_order(const gr_node *n, const char *order)
 
 gr_value *gr_strip_scale(gr_value *v, double *scale)
 {
+    enum { FACTORS = 16 };
     double x;
-    for (;;) {
+    for (int i = 0; i < FACTORS; i++) {
         gr_node *mul = gr_maker(v, "Mul"), *div = gr_maker(v, "Div");
         gr_value *next = NULL;
         if (mul && gr_scalar_of(gr_in(mul, 1), &x)) {
@@ -41,6 +42,7 @@ gr_value *gr_strip_scale(gr_value *v, double *scale)
         v = next;
         *scale *= x;
     }
+    return v;
 }
 
 gr_value *gr_unmerged(const gr_value *v)
@@ -79,7 +81,8 @@ static gr_value *unrepeated(gr_value *v)
     if (!insert) insert = gr_maker(five, "Reshape"), x = insert ? gr_in(insert, 0) : NULL;
     if (!x || v->type.rank != 4 || x->type.rank != 4 || five->type.rank != 5) return NULL;
     const gr_dim *a = x->type.dims, *b = five->type.dims, *c = gr_in(merge, 0)->type.dims, *d = v->type.dims;
-    if (gr_in(merge, 0)->type.rank != 5 || !gr_dim_is(b[2], 1) || !gr_dim_known(a[1]) || !gr_dim_known(d[1])) return NULL;
+    if (gr_in(merge, 0)->type.rank != 5 || !gr_dim_is(b[2], 1) || !gr_dim_known(a[1]) || !gr_dim_known(d[1]))
+        return NULL;
     for (int i = 0; i < 4; i++)
         if (!gr_dim_same(a[i], b[i < 2 ? i : i + 1]) || !gr_dim_same(a[i], c[i < 2 ? i : i + 1])) return NULL;
     if (!gr_dim_same(a[0], d[0]) || !gr_dim_same(a[2], d[2]) || !gr_dim_same(a[3], d[3])) return NULL;

@@ -1,32 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * LayerNorm(x) = (x - mean(x)) / sqrt(mean((x - mean(x))^2) + eps) * g + b over the last axis, as exporters write it out
- * before opset 17 (PyTorch), and as TensorFlow's batch normalisation does: x * r + (b - mean * r) with
- * r = g / sqrt(var + eps), or by way of InstanceNormalization; and the form without a mean. Requires inference and no common subexpressions.
+ * LayerNorm(x) = (x - mean(x)) / sqrt(mean((x - mean(x))^2) + eps) * g + b over the last axis, as exporters write it
+ * out before opset 17 (PyTorch), and as TensorFlow's batch normalisation does: x * r + (b - mean * r) with r = g /
+ * sqrt(var + eps), or by way of InstanceNormalization; and the form without a mean. Requires inference and no common
+ * subexpressions.
  */
 #include "match.h"
 #include "passes.h"
 
-#define DEVIATION "d:(Sub x m:(ReduceMean x ...))"
-#define ROOT(square) "(Sqrt (Add v:(ReduceMean " square " ...) $eps))"
+#define DEVIATION            "d:(Sub x m:(ReduceMean x ...))"
+#define ROOT(square)         "(Sqrt (Add v:(ReduceMean " square " ...) $eps))"
 #define POWER(square, power) "(Pow (Add v:(ReduceMean " square " ...) $eps) " power ")"
 /* d / root, times scale, plus bias */
 #define DIVIDED(square)                                                                                                \
-    "(Add (Mul (Div " DEVIATION " " ROOT(square) ") $g) $b)", "(Add (Mul (Div " DEVIATION " " POWER(square, "0.5") ") $g) $b)"
+    "(Add (Mul (Div " DEVIATION " " ROOT(square) ") $g) $b)",                                                          \
+        "(Add (Mul (Div " DEVIATION " " POWER(square, "0.5") ") $g) $b)"
 #define TIMES(inverse)                                                                                                 \
     "(Add (Mul (Mul " DEVIATION " " inverse ") $g) $b)", "(Add (Mul " DEVIATION " (Mul " inverse " $g)) $b)"
 
-static const char *const patterns[] = {
-    DIVIDED("(Pow d 2)"),
-    DIVIDED("(Mul d d)"),
-    TIMES("(Reciprocal " ROOT("(Mul d d)") ")"),
-    TIMES("(Reciprocal " ROOT("(Pow d 2)") ")"),
-    TIMES("(Div 1 " ROOT("(Mul d d)") ")"),
-    TIMES("(Div 1 " ROOT("(Pow d 2)") ")"),
-    TIMES(POWER("(Mul d d)", "-0.5")),
-    TIMES(POWER("(Pow d 2)", "-0.5")),
-    "(Add (Mul x r:(Mul (Reciprocal (Sqrt (Add v:(ReduceMean (Mul " DEVIATION " d) ...) $eps))) $g)) (Sub $b (Mul m r)))",
-    NULL};
+static const char *const patterns[] = {DIVIDED("(Pow d 2)"),
+                                       DIVIDED("(Mul d d)"),
+                                       TIMES("(Reciprocal " ROOT("(Mul d d)") ")"),
+                                       TIMES("(Reciprocal " ROOT("(Pow d 2)") ")"),
+                                       TIMES("(Div 1 " ROOT("(Mul d d)") ")"),
+                                       TIMES("(Div 1 " ROOT("(Pow d 2)") ")"),
+                                       TIMES(POWER("(Mul d d)", "-0.5")),
+                                       TIMES(POWER("(Pow d 2)", "-0.5")),
+                                       "(Add (Mul x r:(Mul (Reciprocal (Sqrt (Add v:(ReduceMean (Mul " DEVIATION
+                                       " d) ...) $eps))) $g)) (Sub $b (Mul m r)))",
+                                       NULL};
 
 static bool is_row(const gr_value *v, gr_dim width)
 {
@@ -63,11 +65,15 @@ static gr_value *rewrite(gr_build *b, const gr_match *m)
 /* ---- without the mean: x / sqrt(mean(x^2) + eps) * g ---- */
 
 #define RMS(inverse) "(Mul (Mul x " inverse ") $g)", "(Mul x (Mul " inverse " $g))"
-static const char *const rms_patterns[] = {
-    "(Mul (Div x " ROOT("(Pow x 2)") ") $g)", "(Mul (Div x " ROOT("(Mul x x)") ") $g)",
-    RMS("(Reciprocal " ROOT("(Pow x 2)") ")"), RMS("(Reciprocal " ROOT("(Mul x x)") ")"),
-    RMS("(Div 1 " ROOT("(Pow x 2)") ")"), RMS("(Div 1 " ROOT("(Mul x x)") ")"),
-    RMS(POWER("(Pow x 2)", "-0.5")), RMS(POWER("(Mul x x)", "-0.5")), NULL};
+static const char *const rms_patterns[] = {"(Mul (Div x " ROOT("(Pow x 2)") ") $g)",
+                                           "(Mul (Div x " ROOT("(Mul x x)") ") $g)",
+                                           RMS("(Reciprocal " ROOT("(Pow x 2)") ")"),
+                                           RMS("(Reciprocal " ROOT("(Mul x x)") ")"),
+                                           RMS("(Div 1 " ROOT("(Pow x 2)") ")"),
+                                           RMS("(Div 1 " ROOT("(Mul x x)") ")"),
+                                           RMS(POWER("(Pow x 2)", "-0.5")),
+                                           RMS(POWER("(Mul x x)", "-0.5")),
+                                           NULL};
 
 static bool check_rms(const gr_match *m, gr_why *why)
 {
@@ -76,7 +82,8 @@ static bool check_rms(const gr_match *m, gr_why *why)
     if (x->type.dtype != GR_FLOAT || x->type.rank < 1) return gr_nomatch(why, "x is not a float tensor of known rank");
     if (!gr_reduces_last_axis(gr_bound_node(m, "v"))) return gr_nomatch(why, "the mean is not over the last axis");
     if (!gr_scalar_of(gr_bound(m, "eps"), &eps) || !(eps >= 0)) return gr_nomatch(why, "epsilon is not a scalar");
-    return is_row(gr_bound(m, "g"), x->type.dims[x->type.rank - 1]) || gr_nomatch(why, "the scale is not a row as wide as x");
+    return is_row(gr_bound(m, "g"), x->type.dims[x->type.rank - 1]) ||
+           gr_nomatch(why, "the scale is not a row as wide as x");
 }
 
 static gr_value *rewrite_rms(gr_build *b, const gr_match *m)

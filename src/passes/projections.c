@@ -37,8 +37,8 @@ static bool goes_with(const gr_node *a, const gr_node *b)
     return a && b && a != b && gr_in(a, 0) == gr_in(b, 0) && transposed(a) == transposed(b);
 }
 
-/* The first of the layers in the graph's order (they depend on x only, so all may stand there); NULL if they stand too far
- * apart to be meant together. */
+/* The first of the layers in the graph's order (they depend on x only, so all may stand there); NULL if they stand too
+ * far apart to be meant together. */
 static gr_node *first_of(gr_node *const *layers, uint32_t count)
 {
     enum { FAR = 1024 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Sentence embeddings: sum(x * mask) / max(sum(mask), c) over the tokens becomes MeanPool, x / max(|x|, c) Normalize,
- * found from their division. The mask may have been expanded to the width of x for its sum; the length may be ReduceL2 or
- * written out. Requires no-op and expand.
+ * found from their division. The mask may have been expanded to the width of x for its sum; the length may be ReduceL2
+ * or written out. Requires no-op and expand.
  */
 #include "build.h"
 #include "heads.h"
