@@ -90,7 +90,7 @@ static void check_idle(gr_graph *g, const char *what)
     gr_status (*const all[])(gr_graph *, int *, gr_err *) = {
         gr_pass_dead,      gr_pass_inline_if,      gr_pass_parts,          gr_pass_noop, gr_pass_chains, gr_pass_common,
         gr_pass_reshape,   gr_pass_expand,         gr_pass_layer_norm,     gr_pass_gelu, gr_pass_linear,
-        gr_pass_attention, gr_pass_add_layer_norm, gr_pass_linear_residual, gr_pass_projections, gr_pass_embeddings, gr_pass_sentence, gr_pass_einsum};
+        gr_pass_attention, gr_pass_add_layer_norm, gr_pass_linear_residual, gr_pass_projections, gr_pass_embeddings, gr_pass_sentence, gr_pass_einsum, gr_pass_duplicates};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         int hits = 0;
         CHECK_OK(all[i](g, &hits, &err));
@@ -576,9 +576,23 @@ static const simple simples[] = {
     {0}};
 /* clang-format on */
 
+/* Two constants of 64 KiB. */
+static const rule duplicates = {"duplicates", "MatMul", 1,
+    HEAD "g (float[N,128] x) => (float[N,128] y, float[N,128] z) <int64[2] ws = {128, 128}, int64 from = {0}, int64 to = {16384}, "
+    "int64 step = {1}, float k = {0.001}> { a = Range (from, to, step)  b = Cast <to = 1> (a)  c = Reshape (b, ws)  w = Mul (c, k)  "
+    "d = Neg (w)  v = Neg (d)  p = MatMul (x, w)  q = MatMul (x, v)  y = Relu (p)  z = Neg (q) }",
+    (const edit[]){
+        {"other contents", {"v = Neg (d)"}, {"v = Identity (d)"}, 2},
+        {"other shape", {"v = Neg (d)", "float[N,128] z", "q = MatMul (x, v)"},
+         {"n = Neg (d)  v = Reshape (n, two)  two = Constant <value_ints = [2, 128, 64]> ()", "float[2,N,64] z", "q = MatMul (x, v)"}, 2},
+        {"contents that begin alike", {"v = Neg (d)"}, {"n = Neg (d)  l = Less (n, lim)  v = Where (l, n, d)  "
+         "lim = Constant <value_float = 16.382> ()"}, 2},
+        {0}}};
+
 static void test_simple(void)
 {
     char text[MAX_TEXT];
+    run_rule(&duplicates);
     for (const simple *s = simples; s->what; s++) {
         snprintf(text, sizeof text, HEAD "%s", s->text);
         check_rule(text, s->op, s->count, s->what);

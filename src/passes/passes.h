@@ -14,6 +14,7 @@ gr_status gr_pass_parts(gr_graph *g, int *hits, gr_err *err);          /* operat
 gr_status gr_pass_noop(gr_graph *g, int *hits, gr_err *err);           /* operators that change nothing */
 gr_status gr_pass_chains(gr_graph *g, int *hits, gr_err *err);         /* views, orders and factors in a row */
 gr_status gr_pass_einsum(gr_graph *g, int *hits, gr_err *err);         /* as products of matrices */
+gr_status gr_pass_duplicates(gr_graph *g, int *hits, gr_err *err);     /* weights with equal contents */
 gr_status gr_pass_common(gr_graph *g, int *hits, gr_err *err);         /* equal nodes on equal inputs */
 gr_status gr_pass_reshape(gr_graph *g, int *hits, gr_err *err);        /* shape arithmetic out of the graph */
 gr_status gr_pass_expand(gr_graph *g, int *hits, gr_err *err);         /* operands keep their small shape */

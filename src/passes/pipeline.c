@@ -12,6 +12,7 @@ static const gr_pass pipeline[] = {
     {"parts", gr_pass_parts},
     {"no-op", gr_pass_noop},
     {"einsum", gr_pass_einsum},
+    {"duplicates", gr_pass_duplicates},
     {"chains", gr_pass_chains},
     {"common", gr_pass_common},
     {"reshape", gr_pass_reshape},

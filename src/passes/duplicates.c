@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A weight that a file has twice is read, and packed, once: constants with the same type, shape and contents become
+ * one. Sizes are compared first, then a few samples, and all of the contents only where both agree, so that a model
+ * without duplicates is not read for it. Small ones stay: their names tell where they belong. Requires nothing.
+ */
+#include "pass.h"
+#include "passes.h"
+
+enum { LEAST = 64 << 10, SAMPLES = 8 }; /* bytes below which it is not worth it */
+
+typedef struct weight {
+    gr_value *v;
+    uint64_t hash; /* of type, shape and samples */
+} weight;
+
+static bool is_weight(const gr_value *v)
+{
+    return v && v->konst && v->konst->kind == GR_KIND_TENSOR && v->konst->size >= LEAST && !v->is_output &&
+           v->konst->data;
+}
+
+static uint64_t mix(uint64_t h, uint64_t x) { return ((h ^ x) * UINT64_C(0x9E3779B97F4A7C15)) ^ (h >> 31); }
+
+static uint64_t hash_shape(const gr_tensor *t)
+{
+    uint64_t h = mix((uint64_t)t->dtype, (uint64_t)t->rank);
+    for (int i = 0; i < t->rank; i++) h = mix(h, (uint64_t)t->dims[i]);
+    return h;
+}
+
+static uint64_t hash_samples(const gr_tensor *t, uint64_t h)
+{
+    for (size_t i = 0; i < SAMPLES; i++) {
+        uint64_t word;
+        memcpy(&word, (const char *)t->data + (t->size - sizeof word) / SAMPLES * i, sizeof word);
+        h = mix(h, word);
+    }
+    return h;
+}
+
+static bool same(const gr_tensor *a, const gr_tensor *b)
+{
+    if (a->dtype != b->dtype || a->rank != b->rank || a->size != b->size) return false;
+    if (memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims)) return false;
+    return a->data == b->data || !memcmp(a->data, b->data, a->size);
+}
+
+static weight *slot(weight *table, size_t room, uint64_t hash)
+{
+    size_t i = (size_t)hash & (room - 1);
+    while (table[i].v && table[i].hash != hash) i = (i + 1) & (room - 1);
+    return &table[i];
+}
+
+/* Constants that nodes read, each once; of those whose shape is unlike all others only the shape is looked at. */
+static size_t collect(const gr_graph *g, bool *seen, gr_value **out)
+{
+    size_t n = 0;
+    for (const gr_node *node = g->first; node; node = node->next)
+        for (uint32_t i = 0; i < node->nin; i++) {
+            gr_value *v = gr_in(node, i);
+            if (!is_weight(v) || seen[v->id]) continue;
+            seen[v->id] = true;
+            out[n++] = v;
+        }
+    return n;
+}
+
+static void merge(gr_value **values, size_t n, weight *shapes, weight *contents, size_t room, int *hits)
+{
+    for (size_t i = 0; i < n; i++) {
+        gr_value *v = values[i];
+        weight *shape = slot(shapes, room, hash_shape(v->konst));
+        if (!shape->v) {
+            *shape = (weight){v, hash_shape(v->konst)};
+            continue;
+        }
+        /* The first of a shape waits until there is a second. */
+        gr_value *both[] = {shape->v, v};
+        for (int k = 0; k < 2; k++) {
+            const uint64_t hash = hash_samples(both[k]->konst, shape->hash);
+            weight *w = slot(contents, room, hash);
+            if (!w->v) *w = (weight){both[k], hash};
+            if (w->v == both[k] || !same(w->v->konst, both[k]->konst)) continue;
+            gr_replace_uses(both[k], w->v);
+            ++*hits;
+        }
+    }
+}
+
+gr_status gr_pass_duplicates(gr_graph *g, int *hits, gr_err *err)
+{
+    size_t room = 64;
+    while (room < 2 * (size_t)g->nvalues) room *= 2;
+    bool *seen = gr_calloc(g->nvalues + 1, sizeof *seen);
+    gr_value **values = gr_calloc(g->nvalues + 1, sizeof *values);
+    weight *shapes = gr_calloc(room, sizeof *shapes), *contents = gr_calloc(room, sizeof *contents);
+    const bool ok = seen && values && shapes && contents;
+    if (ok && !gr_pass_stopped(g)) merge(values, collect(g, seen, values), shapes, contents, room, hits);
+    gr_free(seen);
+    gr_free(values);
+    gr_free(shapes);
+    gr_free(contents);
+    return ok ? GR_OK : gr_nomem(err);
+}
