@@ -142,6 +142,11 @@ static void simd_span(void *user, const gr_loop *l, int64_t at, int64_t n, const
     const simd_job *j = user;
     const gr_simd *v = gr_simd_best();
     const float *a = j->a + off[0], *b = j->b + off[1];
+    if (!gr_loop_step(l, 0) && !gr_loop_step(l, 1)) { /* of many operands the first two may both be repeated */
+        v->binary[j->op](1, a, b, j->y + at);
+        for (int64_t i = 1; i < n; i++) j->y[at + i] = j->y[at];
+        return;
+    }
     if (gr_loop_step(l, 0) == gr_loop_step(l, 1))
         v->binary[j->op]((size_t)n, a, b, j->y + at);
     else if (gr_loop_step(l, 0))
