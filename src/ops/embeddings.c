@@ -5,6 +5,7 @@
  * broadcast to the sum. Tables are read where they lie in the file; no [batch, tokens, width] but y is made.
  */
 #include "elem.h"
+#include "exec/packs.h"
 #include "move.h"
 #include "simd/simd.h"
 #include <omp.h>
@@ -197,6 +198,10 @@ static bool simd_prepare(gr_step *s, gr_why *why)
 
 static const float *aligned(const gr_tensor *t, int64_t first, int64_t n, float *buffer)
 {
+    if (t->dtype != GR_FLOAT) { /* a table that is stored in 16 bits */
+        gr_widen(t->dtype, (const char *)t->data + first * 2, n, buffer);
+        return buffer;
+    }
     const char *at = (const char *)t->data + first * (int64_t)sizeof(float);
     if (!((uintptr_t)at % sizeof(float))) return (const float *)(const void *)at;
     memcpy(buffer, at, (size_t)n * sizeof(float));
@@ -240,7 +245,7 @@ const gr_op op_embeddings[] = {
      .since = 1,
      .in = {0, FIRST + 2 * MOST}, /* scale and bias are absent where there is no norm */
      .out = 1,
-     .flags = GR_OP_UNALIGNED,
+     .flags = GR_OP_UNALIGNED | GR_OP_NARROW,
      .parse = parse,
      .infer = infer,
      .kernels = kernels,
