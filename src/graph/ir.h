@@ -207,6 +207,8 @@ gr_status gr_graph_const_sparse(gr_graph *g, const char *name, const gr_doc_spar
 gr_status gr_graph_const_node(gr_graph *g, const char *name, gr_attrs attrs, gr_value **out, gr_err *err);
 /* A document that says what the graph says now. It points into the graph. */
 gr_status gr_graph_lower(const gr_graph *g, gr_doc **out, gr_err *err);
+/* A value's declaration under a name; false: out of memory. */
+bool gr_lower_value(gr_arena *a, const gr_value *v, const char *name, gr_doc_value *out);
 
 /* ---- Inference (infer.c) ---- */
 

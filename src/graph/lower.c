@@ -25,7 +25,7 @@ static bool lower_type(gr_arena *a, gr_syms *syms, const gr_type *t, gr_doc_type
     return true;
 }
 
-static bool lower_value(gr_arena *a, const gr_value *v, const char *name, gr_doc_value *out)
+bool gr_lower_value(gr_arena *a, const gr_value *v, const char *name, gr_doc_value *out)
 {
     *out = (gr_doc_value){.name = name};
     return lower_type(a, v->graph->syms, &v->type, &out->type);
@@ -116,7 +116,7 @@ static bool lower_graph(gr_arena *a, const gr_graph *g, gr_doc_graph **out)
     d->nodes.items = GR_NEWS(a, n + 2 * g->noutputs, gr_doc_node);
     if (!seen || !d->in.items || !d->out.items || !d->nodes.items) return false;
     for (size_t i = 0; i < proper; i++)
-        if (!lower_value(a, g->inputs[i], g->inputs[i]->name, &d->in.items[d->in.count++])) return false;
+        if (!gr_lower_value(a, g->inputs[i], g->inputs[i]->name, &d->in.items[d->in.count++])) return false;
     for (const gr_node *node = g->first; node; node = node->next) {
         for (uint32_t i = 0; i < node->nin; i++) {
             const gr_value *v = gr_in(node, i);
@@ -130,12 +130,12 @@ static bool lower_graph(gr_arena *a, const gr_graph *g, gr_doc_graph **out)
         for (uint32_t i = 0; i < node->nout; i++) {
             if (!node->out[i] || node->out[i]->is_output) continue;
             gr_doc_value *info = GR_PUSH(a, d->info.items, d->info.count, capinfo);
-            if (!info || !lower_value(a, node->out[i], node->out[i]->name, info)) return false;
+            if (!info || !gr_lower_value(a, node->out[i], node->out[i]->name, info)) return false;
         }
     }
     for (size_t i = 0; i < g->noutputs; i++) {
         const gr_value *v = g->outputs[i];
-        if (!lower_value(a, v, g->output_names[i], &d->out.items[d->out.count++])) return false;
+        if (!gr_lower_value(a, v, g->output_names[i], &d->out.items[d->out.count++])) return false;
         if (v->konst && !v->def && !seen[v->id]) {
             seen[v->id] = true;
             gr_doc_tensor **t = GR_PUSH(a, d->init, d->ninit, capinit);

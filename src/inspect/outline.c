@@ -172,8 +172,9 @@ static bool is_tanh(const gr_node *n)
 /* Pooler: from a Gather of hidden states over steps with one reader each to a tanh. */
 static const gr_node *pooler_end(const sorter *s, const gr_node *n)
 {
-    if (strcmp(n->op->name, "Gather") || gr_in(n, 0) != s->w.hidden) return NULL;
-    for (int i = 0; i < 6 && gr_out(n, 0) && n->out[0]->uses; i++) {
+    if (strcmp(n->op->name, "Gather") || !gr_carries(gr_in(n, 0))) return NULL;
+    if (gr_before_conversions(gr_in(n, 0)) != gr_before_conversions(s->w.hidden)) return NULL;
+    for (int i = 0; i < 10 && gr_out(n, 0) && n->out[0]->uses; i++) {
         n = n->out[0]->uses->user;
         if (is_tanh(n)) return n;
         if (n->out[0]->nuses != 1) return NULL;

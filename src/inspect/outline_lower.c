@@ -25,7 +25,7 @@ static bool stands_inside(const gr_value *v)
 {
     const gr_tensor *k = v->konst;
     if (k->dtype == GR_STRING || !k->data) return false;
-    return k->elements == 1 || (k->elements <= INSIDE_ELEMENTS && !gr_dtype_is_float(k->dtype));
+    return gr_dtype_is_float(k->dtype) ? k->rank == 0 : k->elements <= INSIDE_ELEMENTS;
 }
 
 /* ---- functions ---- */

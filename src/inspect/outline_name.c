@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Names of parts. A layer is called as its weights are if these agree and tell the layers of a stack apart
+ * Names of parts. A layer is called as its weights are if these agree and tell the layers of a single stack apart
  * ("transformer.h.3" of "model.transformer.h.3.mlp.c_fc.weight"), else by position. Names are a stranger's: only their
  * first bytes are looked at.
  */
 #include "outline_walk.h"
 #include <ctype.h>
+#include <stdlib.h>
 
 enum { ROOM = 128, KEPT = 3 };
 
@@ -63,13 +64,24 @@ static bool agreed(const gr_part *p, char *out)
     return false;
 }
 
-static bool tells_apart(const gr_outline *o, int stack)
+static int64_t number_of(const char *name)
 {
+    const char *dot = strrchr(name, '.');
+    return dot ? strtoll(dot + 1, NULL, 10) : -1;
+}
+
+/* Whether the layers' names differ from each other and from those of other parts: one path, numbers rising. */
+static bool tell_apart(const gr_outline *o)
+{
+    static const char *const others[] = {"embeddings.", "mask.", "norm.", "pooler.", "head."};
     const gr_part *before = NULL;
     for (size_t i = 0; i < o->nparts; i++) {
         const gr_part *p = &o->parts[i];
-        if (p->kind != GR_PART_LAYER || p->stack != stack) continue;
-        if (!p->name || (before && !strcmp(before->name, p->name))) return false;
+        if (p->kind != GR_PART_LAYER) continue;
+        if (!p->name) return false;
+        for (size_t k = 0; k < sizeof others / sizeof *others; k++)
+            if (!strncmp(p->name, others[k], strlen(others[k]))) return false;
+        if (before && (p->stack != before->stack || number_of(p->name) <= number_of(before->name))) return false;
         before = p;
     }
     return true;
@@ -85,15 +97,12 @@ static bool name_layers(gr_outline *o, gr_arena *arena, int stacks)
         p->alias = p->stack == 0 || p->stack == stacks - 1
                        ? gr_arena_printf(arena, "%s.layer.%d", stack, p->index)
                        : gr_arena_printf(arena, "%s.%d.layer.%d", stack, p->stack, p->index);
-        if (agreed(p, text) && !(p->name = gr_arena_strdup(arena, text))) return false;
+        if (stacks == 1 && agreed(p, text) && !(p->name = gr_arena_strdup(arena, text))) return false;
         if (!p->alias) return false;
     }
-    for (size_t i = 0; i < o->nparts; i++) {
-        gr_part *p = &o->parts[i];
-        if (p->kind == GR_PART_LAYER && p->index == 0 && !tells_apart(o, p->stack))
-            for (size_t k = 0; k < o->nparts; k++)
-                if (o->parts[k].kind == GR_PART_LAYER && o->parts[k].stack == p->stack) o->parts[k].name = o->parts[k].alias;
-    }
+    if (!tell_apart(o))
+        for (size_t i = 0; i < o->nparts; i++)
+            if (o->parts[i].kind == GR_PART_LAYER) o->parts[i].name = o->parts[i].alias;
     return true;
 }
 

@@ -152,6 +152,14 @@ static bool may_join(const gr_node *n)
     return named(n, "Add") || named(n, "Sum") || n->op->domain || strstr(n->op->name, "Add");
 }
 
+const gr_value *gr_before_conversions(const gr_value *v)
+{
+    while (v->def && v->def->out[0] == v && (named(v->def, "Cast") || strstr(v->def->op->name, "uantizeLinear")) &&
+           gr_carries(gr_in(v->def, 0)))
+        v = gr_in(v->def, 0);
+    return v;
+}
+
 /* The value that a summand was made from by steps with one input each (a cast, a quantised copy), the queries' too. */
 static const gr_value *source_of(const walk *w, const gr_value *v)
 {
@@ -167,7 +175,7 @@ static const gr_value *source_of(const walk *w, const gr_value *v)
         if (!only) break;
         v = only;
     }
-    return v;
+    return gr_before_conversions(v);
 }
 
 static void find_borders(walk *w)
@@ -336,7 +344,8 @@ bool gr_walk_layers(walk *w)
     find_borders(w);
     if (!group(w) || !find_ends(w) || !w->nlayers) return !w->nlayers;
     const layer *l = &w->layers[w->nlayers - 1];
-    w->hidden = l->end;
+    bool sum = l->end->def && gr_is_norm(l->end->def) && l->end->def->out[0]; /* which goes on beside the normalised */
+    w->hidden = sum ? l->end->def->out[0] : l->end;
     const gr_node *norm = normalises_first(w, l) && l->end->def && !gr_is_norm(l->end->def) ? norm_reader(l->end) : NULL;
     if (norm && norm->out[0]) {
         w->norm = norm;

@@ -45,8 +45,10 @@ bool gr_walk_layers(walk *w);
 bool gr_is_norm(const gr_node *n);
 /* A value that carries data: not absent, not constant, not integers that only index and shape. */
 bool gr_carries(const gr_value *v);
+/* The value before casts and quantisation. */
+const gr_value *gr_before_conversions(const gr_value *v);
 
-/* Give parts their names; `prefix_room` bytes of a name are looked at. False: out of memory. */
+/* Give parts their names. False: out of memory. */
 bool gr_outline_name(gr_outline *o, gr_arena *arena);
 
 #endif

@@ -33,6 +33,7 @@ failed=0
 for name; do
     mkdir "$scratch/$name"
     cp "$here"/models/* "$scratch/$name"
+    ln -s "$here/../../models" "$scratch/$name/tree"
     (cd "$scratch/$name" && sh "$here/$name.sh") > "$scratch/$name.out" 2>&1 < /dev/null
     if [ "${UPDATE:-}" ]; then
         cp "$scratch/$name.out" "$here/$name.stdout"

@@ -39,7 +39,8 @@ typedef struct cli_command {
 } cli_command;
 
 extern const cli_command cli_run_command, cli_info_command, cli_verify_command, cli_bench_command, cli_print_command,
-    cli_profile_command, cli_plan_command, cli_ops_command;
+    cli_profile_command, cli_plan_command, cli_ops_command,
+    cli_heads_command, cli_extract_command;
 
 /* Fill the targets and the positional arguments. Handles --help. A mistake ends the process with status 2. `options`
  * ends with a NULL name. */
