@@ -240,6 +240,9 @@ typedef struct gr_session_options {
     gr_log_fn log;          /* NULL: silent */
     void *log_user;
     bool profile;           /* true: time every step of a run, for gr_session_step */
+    /* true: in outputs [batch, tokens, ...], rows of tokens that the attention mask hides need not be computed, and are
+     * zeros then. false: they are what the graph makes of them. What nobody can see is not computed in either case. */
+    bool skip_padding;
 } gr_session_options;
 
 /* Make ready to run. `options` may be NULL. The model must outlive the session. */

@@ -362,7 +362,7 @@ static gr_status find_plan(gr_session *s, const lane *l, gr_plan **out, gr_err *
         if (s->plans[i].used < s->plans[oldest].used) oldest = i;
     }
     gr_plan_options o = {s->options.threads, s->options.max_memory, s->options.max_iterations,
-                         gr_model_packs(s->model), s->options.log, s->options.log_user, s->options.profile};
+                         gr_model_packs(s->model), s->options.log, s->options.log_user, s->options.profile, s->options.skip_padding};
     gr_plan *made;
     if (s->nplans == s->options.max_plans) {
         gr_plan_free(s->plans[oldest].plan);

@@ -2,9 +2,9 @@
  *
  * Planning: infer with numbers, keep what the wanted values need, prepare kernels, place buffers. Running: bind, loop.
  */
-#include "exec/plan.h"
-#include "exec/memory.h"
+#include "exec/plan_data.h"
 #include "exec/packs.h"
+#include "exec/rows.h"
 #include "exec/threads.h"
 #include <stdio.h>
 #include <time.h>
@@ -14,52 +14,6 @@ enum { FOLD_OUTPUT = 16 << 20, FOLD_BUDGET = 128 << 20 };
 
 /* Floating-point operations of a run below which one thread does it: some 100 microseconds. */
 #define SMALL_WORK 1e7
-
-typedef enum { UNUSED, IS_CONST, IS_INPUT, IN_BLOCK, DYNAMIC } place;
-
-typedef struct slot { /* of a value */
-    gr_tensor t;
-    place place;
-    uint32_t root;      /* id of the value whose memory it is; its own unless it is a view */
-    uint32_t buffer;    /* of a root in the block */
-    uint32_t input;     /* of an input */
-    uint32_t last;      /* of a root: the last step that reads it; the number of steps if it is wanted */
-    bool widen;         /* a constant stored in 16 bits that a step reads as floats */
-    gr_tensor *dynamic; /* made during the run */
-} slot;
-
-typedef struct plan_step {
-    gr_step step;
-    const gr_node *node;
-    bool dynamic;
-    uint32_t scratch; /* buffer, if step.scratch_size */
-} plan_step;
-
-struct gr_plan {
-    gr_arena *arena;
-    const gr_graph *graph;
-    gr_plan_options options;
-    gr_facts facts;
-    gr_tensor *inputs; /* the shapes it is for */
-    size_t nwanted;
-    gr_value **wanted;
-    bool *need;        /* by value id */
-    slot *slots;       /* by value id */
-    size_t nsteps;
-    plan_step *steps;
-    size_t nbuffers, capbuffers;
-    gr_buffer *buffers;
-    char **homes;      /* of buffers that the caller wants elsewhere, else NULL */
-    uint32_t *copies;  /* by wanted value: buffer for one that is an input */
-    size_t block_size;
-    char *bound;       /* block that slots point into */
-    bool rehomed;
-    double flops;
-    double *times; /* NULL: not profiled; seconds on a clock when step i of the last run began, and after the last */
-    gr_exec exec;
-};
-
-static slot *slot_of(const gr_plan *p, const gr_value *v) { return v ? &p->slots[v->id] : NULL; }
 
 /* ---- planning ---- */
 
@@ -160,8 +114,48 @@ static bool is_dynamic(const gr_plan *p, const gr_node *n)
     return false;
 }
 
-/* Which nodes are steps, where each value lives, and how long. */
-static void place_values(gr_plan *p)
+static bool add_step(gr_plan *p, const gr_node *n)
+{
+    plan_step *ps = &p->steps[p->nsteps];
+    *ps = (plan_step){.node = n, .op = n->op, .nin = n->nin, .nout = n->nout, .dynamic = is_dynamic(p, n)};
+    ps->in = GR_NEWS(p->arena, n->nin, uint32_t);
+    ps->out = GR_NEWS(p->arena, n->nout, uint32_t);
+    if (!ps->in || !ps->out) return false;
+    for (uint32_t i = 0; i < n->nin; i++) {
+        ps->in[i] = gr_in(n, i) ? gr_in(n, i)->id : NO_SLOT;
+        if (ps->in[i] != NO_SLOT) p->slots[ps->in[i]].widen |= ps->dynamic || !(n->op->flags & GR_OP_NARROW);
+    }
+    for (uint32_t i = 0; i < n->nout; i++) {
+        slot *s = slot_of(p, n->out[i]);
+        ps->out[i] = s && p->need[n->out[i]->id] ? n->out[i]->id : NO_SLOT;
+        if (ps->out[i] == NO_SLOT) continue;
+        s->place = ps->dynamic ? DYNAMIC : IN_BLOCK;
+        s->root = n->out[i]->id;
+        if (!ps->dynamic) shape_tensor(&p->facts.types[n->out[i]->id], &s->t);
+    }
+    p->nsteps++;
+    return true;
+}
+
+/* How long each value lives. */
+static void place_in_time(gr_plan *p)
+{
+    for (uint32_t i = 0; i < p->nsteps; i++) {
+        const plan_step *ps = &p->steps[i];
+        for (uint32_t k = 0; k < ps->nin; k++)
+            if (ps->in[k] != NO_SLOT) p->slots[p->slots[ps->in[k]].root].last = i;
+        for (uint32_t k = 0; k < ps->nout; k++)
+            if (ps->out[k] != NO_SLOT) p->slots[ps->out[k]].last = i;
+    }
+    for (size_t i = 0; i < p->nwanted; i++) {
+        slot *s = wanted_slot(p, i);
+        p->slots[s->root].last = (uint32_t)p->nsteps;
+        s->widen = true;
+    }
+}
+
+/* Which nodes are steps, in which order, and where each value lives. */
+static gr_status place_values(gr_plan *p, gr_err *err)
 {
     for (size_t i = 0; i < p->graph->ninputs; i++) {
         slot *s = slot_of(p, p->graph->inputs[i]);
@@ -171,35 +165,14 @@ static void place_values(gr_plan *p)
         s->t = p->inputs[i];
     }
     for (size_t i = 0; i < p->nwanted; i++) place_constant(p, p->wanted[i]);
-    for (const gr_node *n = p->graph->first; n; n = n->next) {
-        if (!runs(p, n)) continue;
-        for (uint32_t i = 0; i < n->nin; i++)
-            if (gr_in(n, i)) place_constant(p, gr_in(n, i));
-        if (place_view(p, n)) continue;
-        plan_step *ps = &p->steps[p->nsteps];
-        ps->node = n;
-        ps->dynamic = is_dynamic(p, n);
-        for (uint32_t i = 0; i < n->nin; i++) {
-            slot *in = slot_of(p, gr_in(n, i));
-            if (!in) continue;
-            p->slots[in->root].last = (uint32_t)p->nsteps;
-            in->widen |= ps->dynamic || !(n->op->flags & GR_OP_NARROW);
+    for (int late = 0; late < 2; late++)
+        for (const gr_node *n = p->graph->first; n; n = n->next) {
+            if (p->early[n->id] == late || !runs(p, n)) continue;
+            for (uint32_t i = 0; i < n->nin; i++)
+                if (gr_in(n, i)) place_constant(p, gr_in(n, i));
+            if (!place_view(p, n) && !add_step(p, n)) return gr_nomem(err);
         }
-        for (uint32_t i = 0; i < n->nout; i++) {
-            slot *s = slot_of(p, n->out[i]);
-            if (!s || !p->need[n->out[i]->id]) continue;
-            s->place = ps->dynamic ? DYNAMIC : IN_BLOCK;
-            s->root = n->out[i]->id;
-            s->last = (uint32_t)p->nsteps;
-            if (!ps->dynamic) shape_tensor(&p->facts.types[n->out[i]->id], &s->t);
-        }
-        p->nsteps++;
-    }
-    for (size_t i = 0; i < p->nwanted; i++) {
-        slot *s = slot_of(p, p->wanted[i]);
-        p->slots[s->root].last = (uint32_t)p->nsteps;
-        s->widen = true;
-    }
+    return GR_OK;
 }
 
 /* Constants that are stored in 16 bits, for steps that want floats: one copy, which all plans share. */
@@ -236,9 +209,9 @@ static gr_status new_buffer(gr_plan *p, size_t size, uint32_t first, uint32_t la
 /* The buffer of an element-wise node's input that nobody reads after it can take the output. */
 static bool take_over(gr_plan *p, const plan_step *ps, uint32_t step, const slot *out, uint32_t *buffer)
 {
-    if (!(ps->node->op->flags & GR_OP_INPLACE)) return false;
-    for (uint32_t i = 0; i < ps->node->nin; i++) {
-        const slot *s = slot_of(p, gr_in(ps->node, i));
+    if (!(ps->op->flags & GR_OP_INPLACE)) return false;
+    for (uint32_t i = 0; i < ps->nin; i++) {
+        const slot *s = ps->in[i] == NO_SLOT ? NULL : &p->slots[ps->in[i]];
         if (!s || s->place != IN_BLOCK || s->t.size != out->t.size || s->t.dtype != out->t.dtype) continue;
         *buffer = p->slots[s->root].buffer;
         if (p->buffers[*buffer].last == step) return true;
@@ -250,8 +223,8 @@ static gr_status place_buffers(gr_plan *p, uint32_t step, gr_err *err)
 {
     plan_step *ps = &p->steps[step];
     bool taken = false;
-    for (uint32_t o = 0; o < ps->node->nout; o++) {
-        slot *s = ps->step.out[o] ? slot_of(p, ps->node->out[o]) : NULL;
+    for (uint32_t o = 0; o < ps->nout; o++) {
+        slot *s = ps->out[o] == NO_SLOT ? NULL : &p->slots[ps->out[o]];
         if (!s) continue;
         if (!taken && take_over(p, ps, step, s, &s->buffer)) {
             p->buffers[s->buffer].last = s->last;
@@ -264,10 +237,10 @@ static gr_status place_buffers(gr_plan *p, uint32_t step, gr_err *err)
 }
 
 /* Kernels that read constants only where they are aligned get a copy, which all plans share. */
-static gr_status align_constants(gr_plan *p, const gr_node *n, gr_err *err)
+static gr_status align_constants(gr_plan *p, const plan_step *ps, gr_err *err)
 {
-    for (uint32_t i = 0; i < n->nin && !(n->op->flags & GR_OP_UNALIGNED); i++) {
-        slot *s = slot_of(p, gr_in(n, i));
+    for (uint32_t i = 0; i < ps->nin && !(ps->op->flags & GR_OP_UNALIGNED); i++) {
+        slot *s = ps->in[i] == NO_SLOT ? NULL : &p->slots[ps->in[i]];
         if (!s || s->place != IS_CONST || s->t.aligned || !s->t.size) continue;
         if (!(s->t.data = gr_packs_aligned(p->options.packs, s->t.data, s->t.size))) return gr_nomem(err);
         s->t.aligned = true;
@@ -285,19 +258,33 @@ __attribute__((format(printf, 2, 3))) static void log_line(const gr_plan *p, con
     p->options.log(p->options.log_user, GR_LOG_DISPATCH, line);
 }
 
+/* The kernel that is best for a step does not heed rows: the plan is made again with all of them here. */
+static gr_status blocked(gr_plan *p, const plan_step *ps)
+{
+    p->whole[ps->node->id] = true;
+    p->again = true;
+    return GR_EUNSUPPORTED;
+}
+
 static gr_status choose_kernel(gr_plan *p, plan_step *ps, gr_err *err)
 {
     gr_step *s = &ps->step;
     gr_why why = {0};
+    const bool by_rows = (s->op->flags & (GR_OP_ROWS | GR_OP_KEY_ROWS)) && (s->rows || s->key_rows);
     for (const gr_kernel *k = s->op->kernels; k->name; k++) {
         s->scratch_size = 0;
         s->state = NULL;
         if (!k->prepare || k->prepare(s, &why)) {
+            if (by_rows && !k[1].name) {
+                if (k->release) k->release(s);
+                return blocked(p, ps);
+            }
             s->kernel = k;
             p->flops += s->flops;
             if (p->options.log) log_line(p, "%s '%s': %s", s->op->name, gr_show(ps->node->name), k->name);
             return GR_OK;
         }
+        if (by_rows && s->all_rows) return blocked(p, ps);
         if (p->options.log)
             log_line(p, "%s '%s': %s declines: %s", s->op->name, gr_show(ps->node->name), k->name, why.text);
     }
@@ -309,16 +296,17 @@ static gr_status prepare_step(gr_plan *p, uint32_t i, gr_err *err)
     plan_step *ps = &p->steps[i];
     const gr_node *n = ps->node;
     gr_step *s = &ps->step;
-    *s = (gr_step){.op = n->op, .params = n->params, .node = n, .nin = n->nin, .nout = n->nout, .arena = p->arena,
-                   .packs = p->options.packs, .threads = p->options.threads, .exec = &p->exec};
-    s->in = GR_NEWS(p->arena, n->nin, gr_tensor *);
-    s->out = GR_NEWS(p->arena, n->nout, gr_tensor *);
+    const gr_rows *rows = s->rows, *key_rows = s->key_rows;
+    *s = (gr_step){.op = ps->op, .params = ps->op == n->op ? n->params : NULL, .node = n, .nin = ps->nin,
+                   .nout = ps->nout, .arena = p->arena, .packs = p->options.packs, .threads = p->options.threads,
+                   .exec = &p->exec, .rows = rows, .key_rows = key_rows};
+    s->in = GR_NEWS(p->arena, ps->nin, gr_tensor *);
+    s->out = GR_NEWS(p->arena, ps->nout, gr_tensor *);
     if (!s->in || !s->out) return gr_nomem(err);
     if (ps->dynamic) return GR_OK;
-    for (uint32_t k = 0; k < n->nin; k++) s->in[k] = gr_in(n, k) ? &slot_of(p, gr_in(n, k))->t : NULL;
-    for (uint32_t k = 0; k < n->nout; k++)
-        s->out[k] = n->out[k] && p->need[n->out[k]->id] ? &slot_of(p, n->out[k])->t : NULL;
-    GR_TRY(align_constants(p, n, err));
+    for (uint32_t k = 0; k < ps->nin; k++) s->in[k] = ps->in[k] == NO_SLOT ? NULL : &p->slots[ps->in[k]].t;
+    for (uint32_t k = 0; k < ps->nout; k++) s->out[k] = ps->out[k] == NO_SLOT ? NULL : &p->slots[ps->out[k]].t;
+    GR_TRY(align_constants(p, ps, err));
     GR_TRY(choose_kernel(p, ps, err));
     return place_buffers(p, i, err);
 }
@@ -327,8 +315,8 @@ static gr_status prepare_step(gr_plan *p, uint32_t i, gr_err *err)
 static size_t output_bytes(const gr_plan *p, const plan_step *ps)
 {
     size_t sum = 0;
-    for (uint32_t o = 0; o < ps->node->nout; o++) {
-        const slot *s = slot_of(p, ps->node->out[o]);
+    for (uint32_t o = 0; o < ps->nout; o++) {
+        const slot *s = ps->out[o] == NO_SLOT ? NULL : &p->slots[ps->out[o]];
         if (s && s->place == IN_BLOCK && !gr_add(sum, s->t.size, &sum)) return SIZE_MAX;
     }
     return sum;
@@ -370,7 +358,7 @@ static gr_status place_copies(gr_plan *p, gr_err *err)
     uint32_t end = (uint32_t)p->nsteps;
     if (!(p->copies = GR_NEWS(p->arena, p->nwanted, uint32_t))) return gr_nomem(err);
     for (size_t i = 0; i < p->nwanted; i++) {
-        const slot *s = slot_of(p, p->wanted[i]);
+        const slot *s = wanted_slot(p, i);
         if (s->place == IS_INPUT) GR_TRY(new_buffer(p, s->t.size, end, end, &p->copies[i], err));
     }
     return GR_OK;
@@ -380,16 +368,23 @@ static gr_status make_plan(gr_plan *p, gr_err *err)
 {
     const gr_graph *g = p->graph;
     p->need = GR_NEWS(p->arena, g->nvalues, bool);
-    p->slots = GR_NEWS(p->arena, g->nvalues, slot);
+    p->nslots = g->nvalues;
+    p->slots = GR_NEWS(p->arena, p->nslots, slot);
     if (!p->need || !p->slots) return gr_nomem(err);
     GR_TRY(infer(p, err));
     p->steps = GR_NEWS(p->arena, mark_needed(p), plan_step);
     if (!p->steps) return gr_nomem(err);
-    place_values(p);
+    if (!(p->results = GR_NEWS(p->arena, p->nwanted, uint32_t))) return gr_nomem(err);
+    for (size_t i = 0; i < p->nwanted; i++) p->results[i] = p->wanted[i]->id;
+    GR_TRY(gr_rows_find_early(p, err));
+    GR_TRY(place_values(p, err));
+    GR_TRY(gr_rows_choose(p, err));
+    place_in_time(p);
     GR_TRY(check_outputs(p, err));
     GR_TRY(widen_constants(p, err));
     for (uint32_t i = 0; i < p->nsteps; i++) {
         gr_status status = prepare_step(p, i, err);
+        if (p->again) return status;
         if (status != GR_OK) return gr_fail_at(p->steps[i].node->op, p->steps[i].node->name, status, err);
     }
     GR_TRY(place_copies(p, err));
@@ -410,8 +405,9 @@ static size_t dynamic_limit(const gr_graph *g, const gr_tensor *inputs)
     return all < machine ? all : machine;
 }
 
-static gr_status new_plan(const gr_graph *g, const gr_tensor *inputs, size_t nwanted, gr_value *const *wanted,
-                          const gr_plan_options *options, gr_plan **out, gr_err *err)
+/* `whole`: nodes that want all rows; if one more is found out, *again is set and the attempt fails. */
+static gr_status attempt_plan(const gr_graph *g, const gr_tensor *inputs, size_t nwanted, gr_value *const *wanted,
+                              const gr_plan_options *options, bool *whole, bool *again, gr_plan **out, gr_err *err)
 {
     gr_arena *arena = gr_arena_new();
     gr_plan *p = arena ? GR_NEW(arena, gr_plan) : NULL;
@@ -423,6 +419,7 @@ static gr_status new_plan(const gr_graph *g, const gr_tensor *inputs, size_t nwa
     p->graph = g;
     p->options = *options;
     p->nwanted = nwanted;
+    p->whole = whole;
     p->exec = (gr_exec){.max_bytes = options->max_memory ? options->max_memory : dynamic_limit(g, inputs),
                         .max_iterations = options->max_iterations, .threads = options->threads,
                         .packs = options->packs};
@@ -434,12 +431,28 @@ static gr_status new_plan(const gr_graph *g, const gr_tensor *inputs, size_t nwa
         if (nwanted) memcpy(p->wanted, wanted, nwanted * sizeof *wanted);
         status = make_plan(p, err);
     }
+    *again = p->again;
+    p->whole = NULL;
     if (status != GR_OK) {
         gr_plan_free(p);
         return status;
     }
     *out = p;
     return GR_OK;
+}
+
+static gr_status new_plan(const gr_graph *g, const gr_tensor *inputs, size_t nwanted, gr_value *const *wanted,
+                          const gr_plan_options *options, gr_plan **out, gr_err *err)
+{
+    enum { ATTEMPTS = 16 };
+    bool *whole = gr_calloc(g->nnodes + 1, sizeof *whole), again = true;
+    gr_status status = whole ? GR_EUNSUPPORTED : gr_nomem(err);
+    for (int i = 0; whole && again && i <= ATTEMPTS; i++) {
+        if (i == ATTEMPTS) memset(whole, true, g->nnodes);
+        status = attempt_plan(g, inputs, nwanted, wanted, options, whole, &again, out, err);
+    }
+    gr_free(whole);
+    return status;
 }
 
 gr_status gr_plan_new(const gr_graph *g, const gr_tensor *inputs, size_t nwanted, gr_value *const *wanted,
@@ -459,7 +472,7 @@ gr_status gr_plan_new(const gr_graph *g, const gr_tensor *inputs, size_t nwanted
 
 static void free_dynamic(gr_plan *p)
 {
-    for (uint32_t i = 0; p->slots && i < p->graph->nvalues; i++) {
+    for (size_t i = 0; p->slots && i < p->nslots; i++) {
         gr_tensor_free(p->slots[i].dynamic);
         p->slots[i].dynamic = NULL;
     }
@@ -515,7 +528,7 @@ gr_step_info gr_plan_step(const gr_plan *p, size_t i)
                          .output = "", .kernel = s->kernel ? s->kernel->name : "interpreter", .flops = s->flops};
     if (!ps->dynamic) info.bytes = operand_bytes(s);
     for (uint32_t o = 0; o < s->nout && !*info.output; o++)
-        if (ps->node->out[o]) info.output = ps->node->out[o]->name;
+        if (o < ps->node->nout && ps->node->out[o]) info.output = ps->node->out[o]->name;
     if (!ps->dynamic && s->nout && s->out[0]) info.rank = s->out[0]->rank, info.dims = s->out[0]->dims;
     if (p->times) info.start = p->times[i] - p->times[0], info.seconds = p->times[i + 1] - p->times[i];
     return info;
@@ -557,7 +570,7 @@ static bool may_rehome(const gr_plan *p, const slot *s)
 {
     if (s->place != IN_BLOCK || p->slots[s->root].last != p->nsteps) return false;
     uint32_t users = 0;
-    for (size_t i = 0; i < p->nwanted; i++) users += slot_of(p, p->wanted[i])->root == s->root;
+    for (size_t i = 0; i < p->nwanted; i++) users += wanted_slot(p, i)->root == s->root;
     return users == 1;
 }
 
@@ -565,7 +578,7 @@ static void bind(gr_plan *p, const gr_tensor *inputs, char *block, const gr_tens
 {
     bool rehome = false;
     for (size_t i = 0; i < p->nwanted; i++) {
-        const slot *s = slot_of(p, p->wanted[i]);
+        const slot *s = wanted_slot(p, i);
         bool home = results[i].data && (uintptr_t)results[i].data % 8 == 0 && may_rehome(p, s) &&
                     s->t.size <= results[i].size;
         if (home || p->rehomed)
@@ -573,7 +586,7 @@ static void bind(gr_plan *p, const gr_tensor *inputs, char *block, const gr_tens
         rehome |= home;
     }
     bool all = p->bound != block || rehome || p->rehomed;
-    for (uint32_t v = 0; v < p->graph->nvalues; v++) {
+    for (size_t v = 0; v < p->nslots; v++) {
         slot *s = &p->slots[v];
         if (s->place == IS_INPUT) s->t.data = inputs[s->input].data;
         if (!all || s->place != IN_BLOCK) continue;
@@ -623,12 +636,13 @@ gr_status gr_plan_run(gr_plan *p, const gr_tensor *inputs, void *block, gr_tenso
         plan_step *ps = &p->steps[i];
         if (cancel && *cancel) return gr_fail(err, GR_ECANCELLED, "the run was cancelled");
         if (p->times) p->times[i] = now();
+        if (p->nsets && i == p->rows_from) gr_rows_fill(p);
         gr_status status = ps->dynamic ? run_dynamic(p, ps, i, err) : ps->step.kernel->run(&ps->step, err);
         if (status != GR_OK) return gr_fail_at(ps->node->op, ps->node->name, status, err);
     }
     if (p->times) p->times[p->nsteps] = now();
     for (size_t i = 0; i < p->nwanted; i++) {
-        const slot *s = slot_of(p, p->wanted[i]);
+        const slot *s = wanted_slot(p, i);
         bool elsewhere = results[i].data != NULL;
         results[i] = s->place == DYNAMIC ? *s->dynamic : s->t;
         if (s->place != IS_INPUT || elsewhere || !s->t.size) continue;

@@ -19,6 +19,7 @@ typedef struct gr_plan_options {
     gr_log_fn log;          /* NULL: silent */
     void *log_user;
     bool profile;           /* time every step */
+    bool skip_padding;      /* wanted values have zeros in rows that no other row of the sequence can see */
 } gr_plan_options;
 
 /* Shapes of the graph's inputs, in their order, and values of the graph that are wanted. `inputs` need no data. */

@@ -128,7 +128,9 @@ bool gr_product_prepare_dnnl(gr_step *s, const gr_product *p, gr_why *why)
     size_t total;
     if (!packs) return gr_decline(why, "out of memory");
     st->dnnl = gr_dnnl_new(packs, &spec, linear ? s->in[p->b]->data : NULL, why);
-    if (st->dnnl && gr_add(st->inner, gr_dnnl_scratch(st->dnnl), &total)) {
+    /* Its primitives are for one number of rows, and their bits are not those of the kernel below. */
+    s->all_rows = st->dnnl && s->rows;
+    if (st->dnnl && !s->rows && gr_add(st->inner, gr_dnnl_scratch(st->dnnl), &total)) {
         s->scratch_size = total;
         s->state = st;
         return true;
@@ -177,6 +179,8 @@ bool gr_product_prepare_packed(gr_step *s, const gr_product *p, gr_why *why)
 {
     if (!computes(s, p, why)) return false;
     const bool linear = is_linear(s, p);
+    if (s->rows && (!linear || p->m != s->rows->batch * s->rows->tokens || p->addend >= 0))
+        return gr_decline(why, "its rows are not those of one matrix");
     state *st = new_state(s, p, linear, why);
     if (!st) return false;
     if (linear) {
@@ -238,11 +242,13 @@ static void finish(const gr_product *p, int64_t rows, const float *bias, const f
     }
 }
 
-static gr_gemm packed_gemm(const state *st, const float *a, const float *bias, const float *residual, float *c)
+static gr_gemm packed_gemm(const gr_step *s, const state *st, const float *a, const float *bias, const float *residual,
+                           float *c)
 {
     const gr_product *p = &st->p;
-    return (gr_gemm){.m = p->m, .n = p->n, .k = p->k, .a = a, .lda = p->a_row, .packed = st->pack->data,
-                     .store = st->store, .alpha = p->alpha, .bias = bias, .residual = residual, .act = p->act, .c = c, .ldc = p->n};
+    return (gr_gemm){.m = s->rows ? s->rows->count : p->m, .n = p->n, .k = p->k, .a = a, .lda = p->a_row,
+                     .packed = st->pack->data, .store = st->store, .alpha = p->alpha, .bias = bias,
+                     .residual = residual, .act = p->act, .c = c, .ldc = p->n};
 }
 
 gr_status gr_product_run(const gr_step *s, gr_err *err)
@@ -258,7 +264,7 @@ gr_status gr_product_run(const gr_step *s, gr_err *err)
     if (st->dnnl) return gr_dnnl_run(st->dnnl, a, b, bias, residual, c, inner, err);
     const int64_t rows = out->elements / p->n;
     if (st->pack) {
-        const gr_gemm g = packed_gemm(st, a, bias, residual, c);
+        const gr_gemm g = packed_gemm(s, st, a, bias, residual, c);
         gr_gemm_run(&g);
         finish(p, rows, NULL, NULL, addend, GR_ACT_NONE, c);
     } else {
@@ -320,6 +326,7 @@ bool gr_products_prepare(gr_step *s, int count, const gr_product *p, gr_product_
         if (ready) all->states[i] = part.state;
         all->scratch[i] = total;
         flops += part.flops;
+        s->all_rows |= part.all_rows;
         if (ready && gr_add(total, (part.scratch_size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT, &total)) continue;
         s->state = all;
         gr_products_release(s);
@@ -344,7 +351,7 @@ gr_status gr_products_run(const gr_step *s, gr_err *err)
         const gr_step part = part_of(s, all, i);
         if (!st || !part.out[0]->elements) continue;
         if (is_plain(st))
-            together[n++] = packed_gemm(st, operand(&part, st, A), operand(&part, st, BIAS),
+            together[n++] = packed_gemm(&part, st, operand(&part, st, A), operand(&part, st, BIAS),
                                         operand(&part, st, RESIDUAL), part.out[0]->data);
         else
             GR_TRY(gr_product_run(&part, err));

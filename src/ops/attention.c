@@ -11,6 +11,7 @@
  * attribute empty_is_zero says otherwise (exporters guard Softmax with Where(IsNaN(p), 0, p)).
  */
 #include "elem.h"
+#include "exec/rows.h"
 #include "simd/simd.h"
 
 enum { QUERY, KEY, VALUE, MASK, PAST_KEY, PAST_VALUE, VALID, FACTORS }; /* inputs; the last one of the fused operator */
@@ -462,7 +463,9 @@ static gr_status ref_run(const gr_step *s, gr_err *err)
  * A task is one head of one sample, or a stretch of its queries if there are few heads. It packs k^T and v once, and
  * for each tile of queries writes scores into scratch of the thread, turns them into probabilities there and multiplies
  * them with v straight into y. Only keys that some query of the tile can see take part. What a task does depends
- * neither on the batch nor on the number of threads, save for where stretches end, which changes no sum. */
+ * neither on the batch nor on the number of threads, save for where stretches end, which changes no sum.
+ * Under a mask with one row for each sequence, keys before the first and behind the last that it lets be seen are left
+ * out: a padded sequence has the bits that it has alone. */
 
 enum {
     TILE = 48, /* queries: a multiple of the row tiles of products */
@@ -475,9 +478,17 @@ typedef struct tiled {
     place k, v;                 /* of keys and values with the past in front */
     const float *keys, *values; /* NULL: as the inputs say */
     int64_t tile, stretches;
+    bool trims;                                 /* the mask has one row for each sequence, and nothing else hides keys */
     int64_t row;                                /* floats from one row of scores to the next */
     size_t present, packed_k, packed_v, thread; /* bytes: joined keys and values, then each thread's part */
 } tiled;
+
+/* What a task needs to know of its sequence: where it begins in the operands, in elements, and how long it is. */
+typedef struct sequence {
+    int64_t q, k, v, y;
+    int64_t queries, keys;
+    int64_t skipped; /* keys that are left out before the first */
+} sequence;
 
 static bool is_float(const gr_step *s, uint32_t i) { return !gr_step_in(s, i) || s->in[i]->dtype == GR_FLOAT; }
 
@@ -513,6 +524,15 @@ static bool tiled_sizes(gr_step *s, tiled *t)
     return gr_mul(t->thread, (size_t)threads, &all) && gr_add(all, t->present, &s->scratch_size);
 }
 
+static bool may_trim(const gr_step *s, const layout *l)
+{
+    const params *p = GR_PARAMS(params, s);
+    const gr_tensor *mask = gr_step_in(s, MASK);
+    return p->fused && mask && mask->dtype == GR_FLOAT && l->mask[1] == 0 && l->mask[2] == 0 && l->mask[3] == 1 &&
+           l->mask_keys == l->total && !l->past && !p->causal && p->left < 0 && p->right < 0 && !gr_step_in(s, VALID) &&
+           !gr_step_in(s, FACTORS) && !gr_step_out(s, SCORES);
+}
+
 static bool tiled_prepare(gr_step *s, gr_why *why)
 {
     const params *p = GR_PARAMS(params, s);
@@ -533,6 +553,9 @@ static bool tiled_prepare(gr_step *s, gr_why *why)
     if (!l->batch || !l->heads || !l->queries || !l->total || !l->head || !l->v_head)
         return gr_decline(why, "an operand is empty");
     if (!tiled_sizes(s, t)) return gr_decline(why, "too large");
+    t->trims = may_trim(s, l);
+    if ((s->rows || s->key_rows) && (!t->trims || s->in[QUERY]->rank != 3 || s->in[KEY]->rank != 3))
+        return gr_decline(why, "rows are not those of one grid");
     s->flops = 2.0 * (double)(l->batch * l->heads * l->queries) * (double)l->total * (double)(l->head + l->v_head);
     s->state = t;
     return true;
@@ -552,31 +575,33 @@ static const float *joined(const gr_step *s, const layout *l, uint32_t o, uint32
 }
 
 /* The bias of the first n keys for a query: NULL for none, the mask itself if that is all of it, else made in `row`. */
-static const float *bias_row(const gr_step *s, const layout *l, int64_t b, int64_t h, int64_t query, int64_t n,
-                             float *row)
+static const float *bias_row(const gr_step *s, const tiled *t, int64_t b, int64_t h, int64_t query, int64_t n,
+                             int64_t skipped, float *row)
 {
+    const layout *l = &t->l;
     const gr_tensor *mask = gr_step_in(s, MASK);
     const int64_t at = mask ? b * l->mask[0] + h * l->mask[1] + query * l->mask[2] : 0, step = l->mask[3];
+    if (t->trims) return (const float *)mask->data + at + skipped;
     const span seen = visible(s, l, b, query);
     if (seen.begin == 0 && seen.end >= n) {
         if (!mask) return NULL;
         if (mask->dtype == GR_FLOAT && step == 1) return (const float *)mask->data + at;
     }
-    for (int64_t t = 0; t < n; t++) {
-        row[t] = 0;
-        if (t < seen.begin || t >= seen.end)
-            row[t] = -INFINITY;
+    for (int64_t i = 0; i < n; i++) {
+        row[i] = 0;
+        if (i < seen.begin || i >= seen.end)
+            row[i] = -INFINITY;
         else if (mask && mask->dtype == GR_BOOL)
-            row[t] = ((const uint8_t *)mask->data)[at + t * step] ? 0 : -INFINITY;
+            row[i] = ((const uint8_t *)mask->data)[at + i * step] ? 0 : -INFINITY;
         else if (mask)
-            row[t] = ((const float *)mask->data)[at + t * step];
+            row[i] = ((const float *)mask->data)[at + i * step];
     }
     return row;
 }
 
 /* Scores of the first n keys to probabilities, for `rows` queries from `query` on. */
 static void probabilities(const gr_step *s, const tiled *t, int64_t b, int64_t h, int64_t query, int64_t rows,
-                          int64_t n, float *scores)
+                          int64_t n, int64_t skipped, float *scores)
 {
     const gr_simd *v = gr_simd_best();
     const params *p = GR_PARAMS(params, s);
@@ -586,7 +611,7 @@ static void probabilities(const gr_step *s, const tiled *t, int64_t b, int64_t h
     for (int64_t i = 0; i < rows; i++) {
         float *x = scores + i * t->row, scale = (float)t->l.scale;
         if (i == 0 || !same_bias) {
-            bias = bias_row(s, &t->l, b, h, query + i, n, scores + t->tile * t->row);
+            bias = bias_row(s, t, b, h, query + i, n, skipped, scores + t->tile * t->row);
             none = p->zero_empty && bias && v->max((size_t)n, bias) == -INFINITY;
         }
         if (none) {
@@ -622,36 +647,64 @@ static void finish_probabilities(const gr_step *s, const tiled *t, int64_t b, in
 }
 
 /* Queries [query, query + rows) of one head, whose packed keys and values are in `own`. */
-static void tile_run(const gr_step *s, const tiled *t, int64_t b, int64_t h, int64_t query, int64_t rows, char *own)
+static void tile_run(const gr_step *s, const tiled *t, const sequence *z, int64_t b, int64_t h, int64_t query,
+                     int64_t rows, char *own)
 {
     const layout *l = &t->l;
-    const float *q = (const float *)s->in[QUERY]->data + b * l->q.batch + h * l->q.head + query * l->q.token;
-    float *y = (float *)s->out[Y]->data + b * l->y.batch + h * l->y.head + query * l->y.token;
+    const float *q = (const float *)s->in[QUERY]->data + z->q + h * l->q.head + query * l->q.token;
+    float *y = (float *)s->out[Y]->data + z->y + h * l->y.head + query * l->y.token;
     float *scores = (float *)(own + t->packed_k + t->packed_v);
-    int64_t n = 1;
-    for (int64_t i = 0; i < rows; i++) {
+    int64_t n = t->trims ? z->keys : 1;
+    for (int64_t i = 0; i < rows && !t->trims; i++) {
         int64_t end = visible(s, l, b, query + i).end;
         if (end > n) n = end;
     }
     gr_gemm_small_packed(rows, n, l->head, 1, q, l->q.token, own, scores, t->row);
-    probabilities(s, t, b, h, query, rows, n, scores);
-    for (int64_t i = 0; i < rows && n < l->total; i++)
-        memset(scores + i * t->row + n, 0, (size_t)(l->total - n) * sizeof *scores);
+    probabilities(s, t, b, h, query, rows, n, z->skipped, scores);
+    for (int64_t i = 0; i < rows && n < z->keys; i++)
+        memset(scores + i * t->row + n, 0, (size_t)(z->keys - n) * sizeof *scores);
     finish_probabilities(s, t, b, h, query, rows, scores);
-    gr_gemm_small_packed(rows, l->v_head, l->total, 1, scores, t->row, own + t->packed_k, y, l->y.token);
+    gr_gemm_small_packed(rows, l->v_head, z->keys, 1, scores, t->row, own + t->packed_k, y, l->y.token);
+}
+
+static sequence sequence_of(const gr_step *s, const tiled *t, int64_t b)
+{
+    const layout *l = &t->l;
+    const gr_rows *rows = s->rows, *keys = s->key_rows;
+    sequence z = {b * l->q.batch, b * t->k.batch, b * t->v.batch, b * l->y.batch, l->queries, l->total, 0};
+    if (t->trims) {
+        int64_t begin, end;
+        gr_live_keys((const float *)s->in[MASK]->data + b * l->mask[0], l->total, &begin, &end);
+        z.skipped = begin;
+        z.keys = end - begin;
+        if (keys) { /* what is held may begin before the first key that is seen */
+            begin -= keys->index[keys->first[b]] - b * keys->tokens;
+            z.k = keys->first[b] * t->k.token;
+            z.v = keys->first[b] * t->v.token;
+        }
+        z.k += begin * t->k.token;
+        z.v += begin * t->v.token;
+    }
+    if (rows) {
+        z.q = rows->first[b] * l->q.token;
+        z.y = rows->first[b] * l->y.token;
+        z.queries = rows->first[b + 1] - rows->first[b];
+    }
+    return z;
 }
 
 static void task_run(const gr_step *s, const tiled *t, int64_t task, char *own)
 {
     const layout *l = &t->l;
     int64_t b = task / t->stretches / l->heads, h = task / t->stretches % l->heads, part = task % t->stretches;
-    int64_t kv = h / (l->heads / l->kv_heads), tiles = (l->queries + t->tile - 1) / t->tile;
-    gr_gemm_small_pack(l->head, l->total, t->keys + b * t->k.batch + kv * t->k.head, 1, t->k.token, own);
-    gr_gemm_small_pack(l->total, l->v_head, t->values + b * t->v.batch + kv * t->v.head, t->v.token, 1,
-                       own + t->packed_k);
+    const sequence z = sequence_of(s, t, b);
+    int64_t kv = h / (l->heads / l->kv_heads), tiles = (z.queries + t->tile - 1) / t->tile;
+    if (tiles * part / t->stretches == tiles * (part + 1) / t->stretches) return;
+    gr_gemm_small_pack(l->head, z.keys, t->keys + z.k + kv * t->k.head, 1, t->k.token, own);
+    gr_gemm_small_pack(z.keys, l->v_head, t->values + z.v + kv * t->v.head, t->v.token, 1, own + t->packed_k);
     for (int64_t i = tiles * part / t->stretches; i < tiles * (part + 1) / t->stretches; i++) {
-        int64_t first = i * t->tile, rows = l->queries - first < t->tile ? l->queries - first : t->tile;
-        tile_run(s, t, b, h, first, rows, own);
+        int64_t first = i * t->tile, rows = z.queries - first < t->tile ? z.queries - first : t->tile;
+        tile_run(s, t, &z, b, h, first, rows, own);
     }
 }
 
@@ -687,6 +740,7 @@ const gr_op op_attention[] = {
      .since = 1,
      .in = {3, 8},
      .out = 4,
+     .flags = GR_OP_KEY_ROWS,
      .parse = parse_fused,
      .infer = infer,
      .kernels = kernels,

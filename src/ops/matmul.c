@@ -366,7 +366,7 @@ const gr_op op_matmul[] = {
     GEMM_ROW(7, 3, parse_gemm), GEMM_ROW(9, 3, parse_gemm), GEMM_ROW(11, 2, parse_gemm), GEMM_ROW(13, 2, parse_gemm),
     {"FusedMatMul", 1, .in = {2, 2}, .out = 1, .flags = GR_OP_UNALIGNED | GR_OP_NARROW, .parse = parse_fused, .infer = infer_matmul,
      .kernels = kernels, .domain = "com.microsoft"},
-    {"Linear", 1, .in = {2, 4}, .out = 1, .flags = GR_OP_UNALIGNED | GR_OP_NARROW, .parse = parse_linear, .infer = infer_linear,
+    {"Linear", 1, .in = {2, 4}, .out = 1, .flags = GR_OP_UNALIGNED | GR_OP_NARROW | GR_OP_ROWS, .parse = parse_linear, .infer = infer_linear,
      .kernels = kernels, .domain = "graphrun"},
     {0},
 };

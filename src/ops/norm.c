@@ -185,6 +185,8 @@ static bool simd_prepare(gr_step *s, gr_why *why)
     if (o.bias && !is_row(o.bias, o.x, o.axis)) return gr_decline(why, "bias is not one row");
     if (o.residual && !same_row_shape(o.residual, o.x, o.axis))
         return gr_decline(why, "the residual repeats within a row");
+    if (s->rows && (o.rows != s->rows->batch * s->rows->tokens || (o.residual && !same_row_shape(o.residual, o.x, 0))))
+        return gr_decline(why, "its rows are not those of the grid");
     /* Scale and bias, and for each thread x, residual and sum. */
     s->scratch_size = (2 + (size_t)gr_step_threads(s) * 3) * (size_t)o.n * sizeof(float);
     return true;
@@ -204,13 +206,14 @@ static gr_status simd_run(const gr_step *s, gr_err *err)
     const params *p = GR_PARAMS(params, s);
     const operands o = operands_of(s);
     const int64_t n = o.n;
+    const int64_t rows = s->rows ? s->rows->count : o.rows;
     int64_t step[GR_MAX_RANK] = {0};
     if (!o.x->elements) return GR_OK;
     const float *scale = gr_row_read(o.scale, 0, n, s->scratch);
     const float *bias = o.bias ? gr_row_read(o.bias, 0, n, (float *)s->scratch + n) : NULL;
     if (o.residual) gr_broadcast_strides(o.residual, o.x->rank, o.x->dims, step);
-#pragma omp parallel for schedule(static) num_threads(gr_step_threads(s)) if (o.x->elements >= GR_PARALLEL_MIN)
-    for (int64_t row = 0; row < o.rows; row++) {
+#pragma omp parallel for schedule(static) num_threads(gr_step_threads(s)) if (rows * n >= GR_PARALLEL_MIN)
+    for (int64_t row = 0; row < rows; row++) {
         float *own = (float *)s->scratch + (2 + 3 * (int64_t)omp_get_thread_num()) * n;
         const float *x = gr_row_read(o.x, row * n, n, own), *with = NULL;
         float *y = gr_row_open(o.y, row * n, own), *sum = o.sum ? gr_row_open(o.sum, row * n, own + 2 * n) : NULL;
@@ -234,11 +237,11 @@ static const gr_kernel kernels[] = {{"simd", simd_prepare, simd_run, NULL}, {"re
     }
 
 const gr_op op_norm[] = {
-    ROW("LayerNormalization", 1, 2, 3, 3, parse_contrib, ),
-    ROW("LayerNormalization", 17, 2, 3, 3, parse_17, ),
-    ROW("RMSNormalization", 23, 2, 2, 1, parse_rms, ),
-    ROW("SimplifiedLayerNormalization", 1, 2, 2, 2, parse_rms, ),
-    ROW("SimplifiedLayerNormalization", 1, 2, 2, 2, parse_rms, .domain = "com.microsoft"),
-    ROW("AddLayerNormalization", 1, 3, 4, 2, parse_add, .domain = "graphrun"),
+    ROW("LayerNormalization", 1, 2, 3, 3, parse_contrib, .flags = GR_OP_ROWS),
+    ROW("LayerNormalization", 17, 2, 3, 3, parse_17, .flags = GR_OP_ROWS),
+    ROW("RMSNormalization", 23, 2, 2, 1, parse_rms, .flags = GR_OP_ROWS),
+    ROW("SimplifiedLayerNormalization", 1, 2, 2, 2, parse_rms, .flags = GR_OP_ROWS),
+    ROW("SimplifiedLayerNormalization", 1, 2, 2, 2, parse_rms, .flags = GR_OP_ROWS, .domain = "com.microsoft"),
+    ROW("AddLayerNormalization", 1, 3, 4, 2, parse_add, .flags = GR_OP_ROWS, .domain = "graphrun"),
     {0},
 };

@@ -70,6 +70,15 @@ gr_status gr_axis(int64_t axis, int rank, int *out, gr_err *err);
 /* ---- Execution ---- */
 typedef struct gr_packs gr_packs; /* weights in kernels' layouts, shared by all plans (exec/packs.h); NULL in unit tests */
 
+/* Which rows of a grid of tokens [batch, tokens] a value holds, one behind the other in the order of the grid. What is
+ * in it is known only in a run: rows that nobody can see, as those of padding, or that nobody reads, are left out. */
+typedef struct gr_rows {
+    int64_t batch, tokens;
+    int64_t count;
+    int32_t *index; /* [count]: number of each row in the grid */
+    int64_t *first; /* [batch + 1]: where the rows of each sequence begin, then count */
+} gr_rows;
+
 /* One operator made ready for concrete shapes. In prepare, tensors have types and dims, and data only if is_const. In
  * run, all have data. A step belongs to one session: prepare may keep state for run in it. */
 typedef struct gr_step {
@@ -87,6 +96,12 @@ typedef struct gr_step {
     gr_packs *packs;
     int threads;          /* that the run will use, also the OpenMP default inside prepare and run */
     double flops;         /* multiplications and additions, if the kernel counts them */
+    /* Rows that output 0 holds, and with it the inputs of the same grid; NULL: all. Tensors have their full dims, but
+     * only that many rows of memory mean something. Set for operators with GR_OP_ROWS only; all of their kernels but the
+     * last heed it, or decline and set `all_rows`. */
+    const gr_rows *rows;
+    const gr_rows *key_rows; /* GR_OP_KEY_ROWS: those of inputs 1 and 2 */
+    bool all_rows;           /* a kernel that is better than the next has declined because of rows */
     struct gr_exec *exec; /* limits, cancel and the interpreter for subgraphs; NULL in unit tests */
 } gr_step;
 
@@ -122,6 +137,9 @@ enum gr_op_flags {
     GR_OP_IMPURE = 128,    /* random: never folded or merged */
     GR_OP_NARROW = 512,    /* kernels read constant inputs that are stored narrower than their type (ir.h: gr_tensor) */
     GR_OP_UNPACKS = 1024,  /* makes floats of constant codes: not folded for a matrix of codes, which stays small */
+    GR_OP_ROWS = 2048,     /* row i of the outputs (all axes but the last) depends on row i of the inputs that have as
+                              many, and on constants */
+    GR_OP_KEY_ROWS = 4096, /* that, for input 0 alone; inputs 1 and 2 are keys and values, input 3 is added to scores */
     GR_OP_PLAIN_GRAPHS = 256, /* a graph attribute that is absent stands for the graph that gives its input back */
 };
 

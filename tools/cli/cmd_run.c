@@ -18,7 +18,7 @@ typedef struct job {
     engine e;
     cli_list inputs, fetch;
     const char *output;
-    bool json, time;
+    bool json, time, padding;
     int64_t top_k, batch, pad, choices;
 
     run_inputs in;
@@ -428,6 +428,14 @@ static void close_job(job *r)
     engine_close(&r->e);
 }
 
+/* The padding of lines is ours; who gives tensors by name gets what the graph says of each of their rows. */
+static bool all_lines(const cli_list *inputs)
+{
+    for (size_t i = 0; i < inputs->n; i++)
+        if (strchr(inputs->items[i], '=')) return false;
+    return true;
+}
+
 static int run(const cli_command *self, int argc, char **argv)
 {
     job r = {.top_k = -1, .batch = 0, .start = cli_now()};
@@ -442,6 +450,7 @@ static int run(const cli_command *self, int argc, char **argv)
         {"--top-k", "K", CLI_INT, &r.top_k, "likeliest ids of logits at every position (0: none)", 0},
         {"--batch", "N", CLI_INT, &r.batch, "lines per run (default: up to 128, and 2048 tokens with padding)", 1},
         {"--pad", "ID", CLI_INT, &r.pad, "id that fills short lines of a batch (default 0)", INT64_MIN},
+        {"--padding", NULL, CLI_FLAG, &r.padding, "compute rows of padding too, which are left out or zeros else", 0},
         {"--choices", "N", CLI_INT, &r.choices, "lines per question, for multiple-choice models", 1},
         ENGINE_OPTIONS(r.e),
         {"--time", NULL, CLI_FLAG, &r.time, "say on stderr how long loading and running took", 0},
@@ -452,6 +461,7 @@ static int run(const cli_command *self, int argc, char **argv)
         cli_usage(self, names.n ? "'%s' is one name too many" : "give a model%s",
                   names.n ? cli_show(names.items[1]) : "");
     if (r.e.verbose && strcmp(r.e.verbose, "dispatch")) cli_usage(self, "--verbose knows only 'dispatch'");
+    r.e.skip_padding = !r.padding && all_lines(&r.inputs);
     if (!engine_open(&r.e, names.items[0], &err)) engine_die(&r.e, &err);
     r.in.model = r.e.model, r.in.max_memory = r.e.max_memory;
     for (size_t i = 0; i < r.inputs.n; i++) run_inputs_add(&r.in, r.inputs.items[i]);

@@ -37,7 +37,8 @@ bool engine_open(engine *e, const char *path, gr_err *err)
                                   .threads = (int)(e->threads > 4096 ? 4096 : e->threads),
                                   .max_memory = e->max_memory,
                                   .log = e->verbose ? log_line : NULL,
-                                  .profile = e->profile};
+                                  .profile = e->profile,
+                                  .skip_padding = e->skip_padding};
     if (gr_session_create(e->model, &options, &e->session, err) == GR_OK) return true;
     e->session = NULL;
     engine_close(e);

@@ -15,6 +15,7 @@ typedef struct engine {
     bool no_passes;
     const char *verbose;
     bool profile; /* time every step */
+    bool skip_padding;
     gr_model *model;
     gr_session *session;
     double load_seconds;

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Padding costs nothing and changes nothing: a sequence has the same bits alone, in a batch with longer ones, with
+ * padding computed and without, and with any number of threads.
+ */
+#include "exec/rows.h"
+#include "support.h"
+#include "zoo.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static gr_err err;
+
+/* ---- what a mask lets be seen ---- */
+
+static void test_live_keys(void)
+{
+    const float low = -3.4028235e38f;
+    const struct {
+        float mask[5];
+        int64_t begin, end;
+    } cases[] = {
+        {{0, 0, 0, 0, 0}, 0, 5},
+        {{0, 0, 0, -10000, -10000}, 0, 3},
+        {{low, 0, 0, low, low}, 1, 3},
+        {{0, low, 0, low, 0}, 0, 5}, /* what is hidden in between stays */
+        {{-INFINITY, -INFINITY, 1, 0, -INFINITY}, 2, 4},
+        {{low, low, low, low, low}, 0, 5}, /* all are hidden alike: softmax sees them all */
+        {{-INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY}, 0, 5},
+        {{0, -100, -5000, -100, -8999}, 0, 5}, /* a bias is no mask */
+        {{0, 0, NAN, low, low}, 0, 3},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int64_t begin, end;
+        gr_live_keys(cases[i].mask, 5, &begin, &end);
+        if (begin != cases[i].begin || end != cases[i].end)
+            FAIL("case %zu: keys %lld to %lld, expected %lld to %lld", i, (long long)begin, (long long)end,
+                 (long long)cases[i].begin, (long long)cases[i].end);
+    }
+}
+
+static void test_copy(void)
+{
+    int32_t some[] = {0, 1, 4, 5, 6}, few[] = {0, 4};
+    int64_t some_first[] = {0, 2, 5}, few_first[] = {0, 1, 2};
+    const gr_rows from = {2, 4, 5, some, some_first}, to = {2, 4, 2, few, few_first};
+    const float all[] = {0, 1, 2, 3, 4, 5, 6, 7}, held[] = {10, 11, 14, 15, 16};
+    float y[2] = {0};
+    gr_rows_copy(NULL, all, &to, y, sizeof *y);
+    CU_ASSERT_TRUE(y[0] == 0 && y[1] == 4);
+    gr_rows_copy(&from, held, &to, y, sizeof *y);
+    CU_ASSERT_TRUE(y[0] == 10 && y[1] == 14);
+}
+
+/* ---- whole models ---- */
+
+enum { MAX_OUTPUTS = 16, MAX_INPUTS = 3 };
+
+typedef struct trial { /* outputs of a session, copied */
+    size_t count;
+    gr_named_tensor out[MAX_OUTPUTS];
+    int64_t dims[MAX_OUTPUTS][8];
+    bool by_rows; /* the plan left rows out */
+} trial;
+
+static void free_trial(trial *t)
+{
+    for (size_t i = 0; i < t->count; i++) free(t->out[i].tensor.data);
+}
+
+static bool run_trial(gr_model *m, const gr_session_options *options, const gr_named_tensor *in, size_t nin, trial *t)
+{
+    gr_session *s = NULL;
+    gr_step_info step;
+    *t = (trial){0};
+    size_t n = gr_model_output_count(m);
+    for (size_t i = 0; i < n && i < MAX_OUTPUTS; i++) {
+        gr_value_info info;
+        gr_model_output(m, i, &info);
+        t->out[i] = (gr_named_tensor){.name = info.name};
+    }
+    bool ran = gr_session_create(m, options, &s, &err) == GR_OK && n <= MAX_OUTPUTS &&
+               gr_session_run(s, in, nin, t->out, n, &err) == GR_OK;
+    if (!ran) FAIL("%s", err.text);
+    for (size_t i = 0; ran && i < n; i++) {
+        gr_tensor_view *v = &t->out[i].tensor;
+        void *copy = malloc(v->size + 1);
+        if (!copy) abort();
+        if (v->size) memcpy(copy, v->data, v->size);
+        for (int d = 0; d < v->rank && d < 8; d++) t->dims[i][d] = v->dims[d];
+        v->data = copy;
+        v->dims = t->dims[i];
+        t->count++;
+    }
+    for (size_t i = 0; ran && gr_session_step(s, i, &step, NULL) == GR_OK; i++) t->by_rows |= !strcmp(step.op, "Rows");
+    gr_session_free(s);
+    return ran;
+}
+
+/* Rows [0, rows) of sequence a in x and of sequence b in y, or all of the sequence if it has no rows. */
+static bool same_sequence(const gr_tensor_view *x, int64_t a, const gr_tensor_view *y, int64_t b, int64_t rows)
+{
+    if (!x->rank || !x->dims[0] || !y->dims[0]) return true;
+    size_t size = x->size / (size_t)x->dims[0], other = y->size / (size_t)y->dims[0], bytes = size;
+    if (x->rank >= 3) bytes = size / (size_t)x->dims[1] * (size_t)rows;
+    return bytes <= other && !memcmp((char *)x->data + (size_t)a * size, (char *)y->data + (size_t)b * other, bytes);
+}
+
+static bool is_open(const gr_model *m)
+{
+    gr_value_info info;
+    return gr_model_input(m, 0, &info) == GR_OK && info.rank == 2 && info.dims[0].value < 0 && info.dims[1].value < 0;
+}
+
+/* Outputs that have a row for each token, or one for each sequence; attention probabilities have neither. */
+static bool compares(const gr_tensor_view *t, int64_t batch, int64_t tokens)
+{
+    if (t->type != GR_FLOAT || t->rank < 2 || t->rank > 3 || t->dims[0] != batch) return false;
+    return t->rank == 3 ? t->dims[1] == tokens : t->dims[1] != tokens;
+}
+
+typedef struct ragged {
+    int64_t batch, tokens, *length;
+    size_t nin;
+    gr_named_tensor in[MAX_INPUTS];
+} ragged;
+
+static int64_t element(const gr_tensor_view *t, int64_t i)
+{
+    return t->type == GR_INT32 ? ((const int32_t *)t->data)[i] : ((const int64_t *)t->data)[i];
+}
+
+/* Ids, a mask and perhaps types, [batch, tokens], padded on the right. */
+static bool is_ragged(const zoo_tensors *in, ragged *r)
+{
+    const gr_tensor_view *mask = NULL;
+    if (in->count < 2 || in->count > MAX_INPUTS) return false;
+    for (size_t i = 0; i < in->count; i++) {
+        const gr_tensor_view *t = &in->views[i].tensor;
+        if (t->rank != 2 || (t->type != GR_INT64 && t->type != GR_INT32) || t->dims[0] > 8) return false;
+        if (!strcmp(in->views[i].name, "attention_mask")) mask = t;
+        r->in[i] = in->views[i];
+    }
+    if (!mask) return false;
+    r->nin = in->count;
+    r->batch = mask->dims[0];
+    r->tokens = mask->dims[1];
+    for (int64_t b = 0; b < r->batch; b++) {
+        int64_t n = r->tokens;
+        while (n && !element(mask, b * r->tokens + n - 1)) n--;
+        for (int64_t i = 0; i < n; i++)
+            if (!element(mask, b * r->tokens + i)) return false;
+        r->length[b] = n;
+    }
+    return true;
+}
+
+/* Sequence b alone, without padding. */
+static void cut(const ragged *r, int64_t b, int64_t dims[2], gr_named_tensor *out)
+{
+    dims[0] = 1;
+    dims[1] = r->length[b];
+    for (size_t i = 0; i < r->nin; i++) {
+        out[i] = r->in[i];
+        size_t row = r->in[i].tensor.size / (size_t)r->batch;
+        out[i].tensor.dims = dims;
+        out[i].tensor.data = (char *)r->in[i].tensor.data + (size_t)b * row;
+        out[i].tensor.size = row / (size_t)r->tokens * (size_t)dims[1];
+    }
+}
+
+static void check_alone(const char *name, gr_model *m, const ragged *r, const trial *batch)
+{
+    for (int64_t b = 0; b < r->batch; b++) {
+        int64_t dims[2];
+        gr_named_tensor in[MAX_INPUTS];
+        const gr_session_options one = {.struct_size = sizeof one, .threads = 1};
+        trial alone;
+        cut(r, b, dims, in);
+        if (run_trial(m, &one, in, r->nin, &alone))
+            for (size_t i = 0; i < alone.count; i++)
+                if (compares(&batch->out[i].tensor, r->batch, r->tokens) &&
+                    !same_sequence(&batch->out[i].tensor, b, &alone.out[i].tensor, 0, r->length[b]))
+                    FAIL("%s: '%s' of sequence %lld is another one alone", name, alone.out[i].name, (long long)b);
+        free_trial(&alone);
+    }
+}
+
+typedef struct seen {
+    int models, by_rows;
+} seen;
+
+static void check_model(const char *name, const char *folder, const char *dtype, void *user)
+{
+    static zoo_tensors in;
+    char path[1024];
+    int64_t length[8];
+    gr_model *m = NULL;
+    ragged r = {.length = length};
+    trial exact = {0}, skipped = {0};
+    const gr_session_options skip = {.struct_size = sizeof skip, .skip_padding = true, .threads = 2};
+    snprintf(path, sizeof path, "%s/model.onnx", folder);
+    if (strcmp(dtype, "float32")) return;
+    CHECK_OK(gr_model_load(path, NULL, &m, &err));
+    snprintf(path, sizeof path, "%s/test_data_set_1", folder);
+    if (m && zoo_read(path, "input", m, gr_model_input, &in, &err) && is_ragged(&in, &r) &&
+        run_trial(m, NULL, r.in, r.nin, &exact) && run_trial(m, &skip, r.in, r.nin, &skipped)) {
+        ((seen *)user)->models++;
+        ((seen *)user)->by_rows += skipped.by_rows;
+        for (size_t i = 0; i < exact.count; i++)
+            for (int64_t b = 0; b < r.batch && compares(&exact.out[i].tensor, r.batch, r.tokens); b++)
+                if (!same_sequence(&exact.out[i].tensor, b, &skipped.out[i].tensor, b, r.length[b]))
+                    FAIL("%s: '%s' of sequence %lld changes where padding is left out", name, exact.out[i].name,
+                         (long long)b);
+        if (skipped.by_rows && is_open(m)) check_alone(name, m, &r, &skipped);
+    }
+    free_trial(&exact);
+    free_trial(&skipped);
+    zoo_free(&in);
+    gr_model_free(m);
+}
+
+static void test_models(void)
+{
+    const char *own[] = {"bert-tiny", "bert-tiny-cls", "bert-tiny-encoder"};
+    seen s = {0, 0};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        char folder[512];
+        snprintf(folder, sizeof folder, GR_SOURCE_DIR "/models/%s", own[i]);
+        check_model(own[i], folder, "float32", &s);
+    }
+    zoo_each(check_model, &s);
+    printf("(padding left out of %d models of %d) ", s.by_rows, s.models);
+    CU_ASSERT_TRUE(s.by_rows > 0);
+}
+
+static CU_TestInfo tests[] = {
+    {"live keys", test_live_keys}, {"copies", test_copy}, {"models", test_models}, CU_TEST_INFO_NULL};
+CU_SuiteInfo suite_rows = {"rows", NULL, NULL, NULL, NULL, tests};
