@@ -812,7 +812,7 @@ static void test_memory_fails(void)
 static void check_file(const char *path)
 {
     gr_doc *doc = NULL;
-    gr_text_options all = {.max_elements = SIZE_MAX}, some = {.max_elements = 8}, dense = {SIZE_MAX, 8, false};
+    gr_text_options all = {.max_elements = SIZE_MAX}, some = {.max_elements = 8}, dense = {.max_elements = SIZE_MAX, .dense_above = 8};
     gr_status status = gr_doc_load(path, NULL, &doc, &err);
     CU_ASSERT_EQUAL(status, GR_OK);
     if (status) return;

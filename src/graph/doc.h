@@ -197,6 +197,8 @@ gr_status gr_doc_parse_text(const char *text, size_t size, const char *name, gr_
 typedef struct gr_text_options {
     size_t max_elements; /* tensors with more are elided by a marker that parses back as `elided`; SIZE_MAX: none */
     size_t dense_above;  /* tensors with more are written as base64, which only our parser reads; 0: none are */
+    uint64_t (*content)(const gr_doc_tensor *); /* NULL, or: stands as "#<16 hex digits>" for what is elided, which
+                                                   nothing parses */
     bool no_notes;       /* leave out what the grammar has no place for: doc strings, metadata, denotations */
 } gr_text_options;
 gr_status gr_doc_print_text(const gr_doc *doc, const gr_text_options *options, gr_write_fn write, void *user, gr_err *err);

@@ -4,6 +4,7 @@
  * text_parse.c lists. One line per node, initializer and value; the text goes to the caller in pieces.
  */
 #include "text_lex.h"
+#include <stdio.h>
 
 enum { BUFFER = 8192, LINE = 110, MAX_INDENT = 60 };
 
@@ -329,11 +330,20 @@ static void put_props(printer *p, const gr_doc_props *props)
     puts_(p, "]");
 }
 
+static void put_content(printer *p, const gr_doc_tensor *t)
+{
+    char text[24];
+    snprintf(text, sizeof text, "#%016llx", (unsigned long long)p->options.content(t));
+    puts_(p, text);
+}
+
 static void put_data(printer *p, const gr_doc_tensor *t)
 {
     size_t elements = (size_t)t->elements;
     bool has_data = t->dtype == GR_STRING ? t->strings != NULL : t->data != NULL;
-    if (t->external.count)
+    if (p->options.content && has_data && elements > p->options.max_elements)
+        put_content(p, t);
+    else if (t->external.count)
         put_props(p, &t->external);
     else if (elements > 0 && (t->elided || !has_data || elements > p->options.max_elements))
         puts_(p, "...");

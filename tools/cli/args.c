@@ -66,7 +66,8 @@ static void print_help(const cli_command *command, const cli_option *options)
         }
     }
     cli_add(&out, "  %-22s  %s\n", "--help", "this text");
-    cli_add(&out, "\nexit status: 0 success, 1 failure, 2 wrong use, 130 interrupted\n");
+    if (cli_failure_status == CLI_EXIT_FAILURE)
+        cli_add(&out, "\nexit status: 0 success, 1 failure, 2 wrong use, 130 interrupted\n");
     cli_flush(&out);
     cli_text_free(&out);
 }

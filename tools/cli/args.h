@@ -42,6 +42,8 @@ extern const cli_command cli_run_command, cli_info_command, cli_verify_command, 
     cli_profile_command, cli_plan_command, cli_ops_command,
     cli_heads_command, cli_extract_command;
 
+extern const cli_command cli_compare_command, cli_diff_command;
+
 /* Fill the targets and the positional arguments. Handles --help. A mistake ends the process with status 2. `options`
  * ends with a NULL name. */
 void cli_parse(const cli_command *command, const cli_option *options, int argc, char **argv, cli_list *positional);

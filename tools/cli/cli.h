@@ -30,6 +30,8 @@ _Noreturn void cli_die(int code, const char *fmt, ...) __attribute__((format(pri
 /* The same without exit, for what the user should know but can live with; --quiet silences it. */
 void cli_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 extern bool cli_quiet;
+/* What cli_die makes of CLI_EXIT_FAILURE: commands whose status 1 has a meaning of its own, as diff's has, say 2. */
+extern int cli_failure_status;
 
 /* A name from a file made fit for a message: control bytes, quotes and broken UTF-8 escaped, shortened.
  * cli_show(name) lives until the end of the full expression. */

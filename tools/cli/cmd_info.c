@@ -3,6 +3,7 @@
  * graphrun info: what is in a model. graphrun print: the model in ONNX's textual syntax.
  */
 #include "engine.h"
+#include "inspect/hash.h"
 #include "json.h"
 #include "tensor.h"
 #include <errno.h>
@@ -182,11 +183,28 @@ static bool write_stdout(void *user, const char *text, size_t size)
     return fwrite(text, 1, size, stdout) == size;
 }
 
+/* The document as it is: what does not run should still be seen in a diff. */
+static int print_hashed(const char *path, size_t elide)
+{
+    const gr_doc_limits limits = {0};
+    const gr_text_options options = {.max_elements = elide, .content = gr_hash_doc_tensor};
+    gr_doc *doc;
+    gr_err err;
+    char *file = engine_model_path(path);
+    gr_status status = gr_doc_load(file, &limits, &doc, &err);
+    if (status != GR_OK) cli_die(CLI_EXIT_FAILURE, "%s", err.text);
+    status = gr_doc_print_text(doc, &options, write_stdout, NULL, &err);
+    if (status != GR_OK || fflush(stdout)) cli_die(CLI_EXIT_FAILURE, "standard output: %s", strerror(errno));
+    gr_doc_free(doc);
+    free(file);
+    return CLI_EXIT_OK;
+}
+
 static int print(const cli_command *self, int argc, char **argv)
 {
     engine e = {0};
     int64_t elide = 16;
-    bool all = false, optimized = false, outlined = false;
+    bool all = false, optimized = false, outlined = false, textconv = false;
     cli_list names = {0};
     gr_err err;
     const cli_option options[] = {
@@ -194,9 +212,11 @@ static int print(const cli_command *self, int argc, char **argv)
         {"--all", NULL, CLI_FLAG, &all, "print every element", 0},
         {"--optimized", NULL, CLI_FLAG, &optimized, "print the graph that runs, after the passes, not the file", 0},
         {"--outlined", NULL, CLI_FLAG, &outlined, "the same as calls of functions: embeddings, layers, pooler, heads", 0},
+        {"--textconv", NULL, CLI_FLAG, &textconv, "print a hash of its contents for what is elided, for git diff", 0},
         {0}};
     cli_parse(self, options, argc, argv, &names);
     if (names.n != 1) cli_usage(self, "give one model");
+    if (textconv) return print_hashed(names.items[0], (size_t)elide);
     if (!engine_load(&e, names.items[0], &err)) engine_die(&e, &err);
     gr_print_level level = outlined ? GR_PRINT_OUTLINED : optimized ? GR_PRINT_OPTIMIZED : GR_PRINT_FILE;
     errno = 0;
@@ -220,4 +240,8 @@ const cli_command cli_info_command = {
 const cli_command cli_print_command = {
     "print", print, "the model in ONNX's textual syntax", "graphrun print MODEL [options]",
     "Writes the model in ONNX's textual syntax to standard output. Longer tensors are elided by a marker;\n"
-    "with --all nothing is, and the text can be read back as FILE.onnxtxt."};
+    "with --all nothing is, and the text can be read back as FILE.onnxtxt.\n"
+    "\n"
+    "With --textconv a hash of its contents stands for each longer tensor, for git to compare:\n"
+    "  .gitattributes:  *.onnx diff=onnx\n"
+    "  git config diff.onnx.textconv \"graphrun print --textconv\""};

@@ -3,14 +3,13 @@
  * graphrun verify: run the data sets that lie beside a model in ONNX's layout and compare.
  */
 #include "compare.h"
+#include "data_set.h"
 #include "engine.h"
 #include "json.h"
 #include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
-
-#define TENSORS_MAX 4096
 
 /* Of exports as deep as these results move by 1e-6 to 1e-5 with the order of summation. Who computes in 16 bits rounds
  * to 2^-11 or 2^-8 in every step, and a result of other steps is some of those away. */
@@ -47,21 +46,6 @@ typedef struct case_result {
 
 /* ---- Finding ---- */
 
-static char *numbered(const char *folder, const char *kind, size_t i)
-{
-    char name[48];
-    snprintf(name, sizeof name, "%s_%zu.pb", kind, i);
-    return cli_join(folder, name);
-}
-
-static bool is_set(const char *folder)
-{
-    char *path = numbered(folder, "output", 0);
-    bool found = cli_exists(path);
-    free(path);
-    return found;
-}
-
 /* By the number at the end, then by name. */
 static int by_number(const void *a, const void *b)
 {
@@ -78,7 +62,7 @@ static int by_number(const void *a, const void *b)
 /* A folder is a data set, or holds some as test_data_set_N. */
 static void add_sets(test_case *t, const char *folder)
 {
-    if (is_set(folder)) {
+    if (set_is(folder)) {
         *CLI_PUSH(t->sets, t->set_count, t->set_cap) = cli_strdup(folder);
         return;
     }
@@ -135,60 +119,15 @@ static void free_case(test_case *t)
 
 /* ---- Running one data set ---- */
 
-typedef struct data_set {
-    cli_tensor *in, *out;
-    size_t in_count, out_count;
-} data_set;
-
-static void free_set(data_set *d)
-{
-    for (size_t i = 0; i < d->in_count; i++) cli_tensor_free(&d->in[i]);
-    for (size_t i = 0; i < d->out_count; i++) cli_tensor_free(&d->out[i]);
-    free(d->in);
-    free(d->out);
-}
-
-static bool read_numbered(const char *folder, const char *kind, cli_tensor **out, size_t *count, gr_err *err)
-{
-    size_t cap = 0;
-    for (size_t i = 0; i < TENSORS_MAX; i++) {
-        char *path = numbered(folder, kind, i);
-        cli_file *file = NULL;
-        cli_tensor tensor;
-        bool there = cli_exists(path);
-        bool ok = !there || cli_file_open(path, false, &file, err);
-        if (file) {
-            ok =
-                cli_pb_parse(file, file->data, file->size, &tensor, err) || cli_fail_context(err, "%s", cli_show(path));
-            if (ok) *CLI_PUSH(*out, *count, cap) = tensor;
-            cli_file_drop(file);
-        }
-        free(path);
-        if (!ok) return false;
-        if (!there) break;
-    }
-    return true;
-}
-
-/* A tensor belongs to the value of its name, else to the one of its number. */
-static const char *value_name(const gr_model *model, gr_status (*get)(const gr_model *, size_t, gr_value_info *),
-                              size_t count, const cli_tensor *tensor, size_t index)
-{
-    gr_value_info info;
-    for (size_t i = 0; tensor->name && i < count; i++)
-        if (get(model, i, &info) == GR_OK && !strcmp(info.name, tensor->name)) return info.name;
-    return index < count && get(model, index, &info) == GR_OK ? info.name : NULL;
-}
-
 static bool bind(const engine *e, const data_set *d, gr_named_tensor *in, gr_named_tensor *out, gr_err *err)
 {
     size_t ins = gr_model_input_count(e->model), outs = gr_model_output_count(e->model);
     for (size_t i = 0; i < d->in_count; i++) {
-        in[i] = (gr_named_tensor){value_name(e->model, gr_model_input, ins, &d->in[i], i), cli_view(&d->in[i])};
+        in[i] = (gr_named_tensor){set_value_name(e->model, gr_model_input, ins, &d->in[i], i), cli_view(&d->in[i])};
         if (!in[i].name) return cli_fail(err, GR_EINPUT, "input_%zu.pb has no input in the model", i);
     }
     for (size_t i = 0; i < d->out_count; i++) {
-        out[i] = (gr_named_tensor){.name = value_name(e->model, gr_model_output, outs, &d->out[i], i)};
+        out[i] = (gr_named_tensor){.name = set_value_name(e->model, gr_model_output, outs, &d->out[i], i)};
         if (!out[i].name) return cli_fail(err, GR_EINPUT, "output_%zu.pb has no output in the model", i);
     }
     return true;
@@ -241,8 +180,8 @@ static void judge(verify *v, const cli_tensor *expected, const gr_named_tensor *
 static bool run_set(verify *v, engine *e, const char *folder, case_result *result, gr_err *err)
 {
     data_set d = {0};
-    bool ok = read_numbered(folder, "input", &d.in, &d.in_count, err) &&
-              read_numbered(folder, "output", &d.out, &d.out_count, err);
+    bool ok = set_read(folder, "input", &d.in, &d.in_count, err) &&
+              set_read(folder, "output", &d.out, &d.out_count, err);
     if (ok && !d.out_count) ok = cli_fail(err, GR_EIO, "%s: there is no output_0.pb", cli_show(folder));
     gr_named_tensor *in = cli_array(d.in_count, sizeof *in), *out = cli_array(d.out_count, sizeof *out);
     ok = ok && bind(e, &d, in, out, err) && gr_session_run(e->session, in, d.in_count, out, d.out_count, err) == GR_OK;
@@ -265,7 +204,7 @@ static bool run_set(verify *v, engine *e, const char *folder, case_result *resul
     }
     free(in);
     free(out);
-    free_set(&d);
+    set_free(&d);
     return ok;
 }
 

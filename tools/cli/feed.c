@@ -420,7 +420,7 @@ static bool make_random(const feed *f, feed_slot *slot, uint64_t *state, gr_err 
 
 bool feed_random(feed *f, int64_t rows, int64_t choices, int64_t length, int64_t vocabulary, gr_err *err)
 {
-    uint64_t state = 1;
+    uint64_t state = f->seed + 1;
     int64_t total;
     f->rows = rows, f->choices = choices, f->length = length;
     if (__builtin_mul_overflow(rows, choices, &total) || __builtin_mul_overflow(total, length, &total) ||

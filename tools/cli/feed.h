@@ -46,6 +46,7 @@ typedef struct feed {
     bool has_mask, labels_derived;
     int64_t past; /* length of the cache */
     bool past_given;
+    uint64_t seed; /* of feed_random */
     /* of the batch at hand: */
     int64_t rows, choices, length;
     gr_named_tensor *inputs;

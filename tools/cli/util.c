@@ -10,6 +10,7 @@
 
 bool cli_quiet;
 const char *cli_program = "graphrun";
+int cli_failure_status = CLI_EXIT_FAILURE;
 
 bool cli_fail(gr_err *err, gr_status status, const char *fmt, ...)
 {
@@ -48,7 +49,7 @@ _Noreturn void cli_die(int code, const char *fmt, ...)
     vfprintf(stderr, fmt, args);
     fputc('\n', stderr);
     va_end(args);
-    exit(code);
+    exit(code == CLI_EXIT_FAILURE ? cli_failure_status : code);
 }
 
 void cli_note(const char *fmt, ...)
