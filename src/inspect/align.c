@@ -10,7 +10,7 @@
 #include "ops/op.h"
 #include <stdlib.h>
 
-enum { MANY_READERS = 64 };
+enum { MANY_READERS = 64, MANY_OUTPUTS = 4096 };
 
 typedef struct side {
     const gr_graph *g;
@@ -389,7 +389,8 @@ static bool key_outputs(aligner *l)
 static void match_outputs(aligner *l)
 {
     const gr_graph *a = l->a.g, *b = l->b.g;
-    for (int by_place = 0; by_place < 2; by_place++) {
+    bool many = a->noutputs > MANY_OUTPUTS || b->noutputs > MANY_OUTPUTS; /* then by place alone */
+    for (int by_place = many; by_place < 2; by_place++) {
         for (size_t i = 0, j = 0; i < b->noutputs; i++, j++) {
             size_t tried = 0;
             for (; !by_place && tried < a->noutputs && strcmp(a->output_names[j % a->noutputs], b->output_names[i]);

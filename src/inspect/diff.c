@@ -198,17 +198,22 @@ static void push_node(differ *d, const gr_node ***items, size_t *n, size_t *cap,
         d->failed = true;
 }
 
-/* Whether node b reads a value whose counterpart is read by its own counterpart nowhere. */
+static bool same_value(const gr_align *l, const gr_value *a, const gr_value *b)
+{
+    return a && (l->a_of[b->id] == a || l->exact_a[a->id] == l->exact_b[b->id]);
+}
+
+/* Whether node b reads something in a place where its counterpart reads something else; operands may be exchanged. */
 static bool wired_otherwise(const gr_align *l, const gr_node *a, const gr_node *b)
 {
     for (uint32_t i = 0; i < b->nin; i++) {
-        const gr_value *y = gr_in(b, i), *x = y && y->graph == l->b ? l->a_of[y->id] : NULL;
-        bool reads = false;
-        for (uint32_t k = 0; x && k < a->nin; k++)
-            reads |= gr_in(a, k) == x || (gr_in(a, k) && l->exact_a[gr_in(a, k)->id] == l->exact_b[y->id]);
-        if (x && !reads && !gr_is_leaf(y)) return true;
-        if (!y != !gr_in(a, i)) return true;
-        if (y && gr_in(a, i) && gr_is_leaf(y) != gr_is_leaf(gr_in(a, i)) && b->nin != 2) return true;
+        const gr_value *x = gr_in(a, i), *y = gr_in(b, i);
+        if (!x != !y) return true;
+        if (!y || y->graph != l->b) continue;
+        bool pair = b->nin == 2 && gr_in(a, 1 - i);
+        if (gr_is_leaf(y) != gr_is_leaf(x) && (!pair || gr_is_leaf(y) != gr_is_leaf(gr_in(a, 1 - i)))) return true;
+        if (gr_is_leaf(y) || !l->a_of[y->id]) continue;
+        if (!same_value(l, x, y) && !(pair && same_value(l, gr_in(a, 1 - i), y))) return true;
     }
     return false;
 }

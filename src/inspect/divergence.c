@@ -259,9 +259,7 @@ static bool stands_alone(const search *s, const gr_value *v)
         const gr_value *x = gr_in(n, i);
         if (!x || gr_is_leaf(x)) continue;
         const gr_value *y = s->a_of[x->id];
-        bool reads = false;
-        for (uint32_t k = 0; y && k < m->nin; k++) reads |= gr_in(m, k) == y;
-        if (!reads) return false;
+        if (!y || (gr_in(m, i) != y && (n->nin != 2 || gr_in(m, 1 - i) != y))) return false;
     }
     return true;
 }
@@ -304,7 +302,8 @@ static gr_status refute(search *s, gr_err *err)
             const gr_value *v = n->out[o];
             gr_compared *c = v ? s->item[v->id] : NULL;
             if (!v) continue;
-            if (c && (!c->alone || c->cumulative.at < 0) && c->cumulative.excess > 1 && v->nuses && !v->is_output && !behind[v->id])
+            if (c && (!c->alone || c->cumulative.at < 0) && c->cumulative.excess > 1 && v->nuses && !v->is_output &&
+                !behind[v->id])
                 s->a_of[v->id] = NULL, s->item[v->id] = NULL;
             off |= c ? c->cumulative.excess > 1 && s->item[v->id] : behind[v->id];
         }

@@ -7,6 +7,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+enum { OUTPUTS_MAX = 64 };
+
 /* ---- pieces ---- */
 
 /* "Add 'x'", or "the Add that makes 'y'" where the file gives no name. */
@@ -162,6 +164,10 @@ static void add_outputs(cli_text *out, const compare_report *r, const gr_graph *
     cli_add(out, "outputs: ");
     bool first = true;
     for (size_t i = 0; i < b->noutputs; i++) {
+        if (i == OUTPUTS_MAX) {
+            cli_add(out, " and %zu more", b->noutputs - i);
+            break;
+        }
         const gr_compared *c = compared_of(r->found, b->outputs[i]);
         cli_add(out, "%s%s ", first ? "" : ", ", cli_show(b->output_names[i]));
         first = false;
