@@ -134,6 +134,84 @@ static void test_chain(void)
     free(text);
 }
 
+/* Sources of a graph and of the bodies in it. */
+static size_t count_sources(const gr_graph *g)
+{
+    size_t n = g->nsources;
+    for (size_t i = 0; i < g->nsources; i++)
+        for (uint32_t s = 0; g->sources[i].node && s < g->sources[i].node->nsubgraphs; s++)
+            n += count_sources(g->sources[i].node->subgraphs[s]);
+    return n;
+}
+
+/* Every node has one fate, with a node that stands where the fate names one. */
+static void check_whole(const char *path)
+{
+    gr_model *m;
+    const gr_graph *g;
+    gr_provenance p;
+    gr_variant plain = {0};
+    gr_arena *arena = gr_arena_new();
+    gr_status status = gr_model_load(path, NULL, &m, &err);
+    if (status != GR_OK) {
+        if (status != GR_EUNSUPPORTED) FAIL("%s", err.text);
+        gr_arena_free(arena);
+        return;
+    }
+    CHECK_OK(gr_model_graph(m, &plain, &g, &err));
+    CHECK_OK(gr_provenance_of(g, arena, &p, &err));
+    bool *stands = calloc(g->nnodes + 1, sizeof *stands), *seen = calloc(g->nnodes + 1, sizeof *seen);
+    if (!stands || !seen) abort();
+    for (const gr_node *n = g->first; n; n = n->next) stands[n->id] = true;
+    if (p.count != count_sources(g)) FAIL("%s: %zu fates of %zu nodes", path, p.count, count_sources(g));
+    for (size_t i = 0; i < p.count; i++) {
+        const gr_origin *o = &p.items[i];
+        bool needs = o->fate == GR_FATE_FUSED || o->fate == GR_FATE_EXECUTED;
+        if (needs != (o->into != NULL) || (o->into && !stands[o->into->id]))
+            FAIL("%s: '%s' is %s into a node that does not stand", path, o->source->name, gr_fate_name(o->fate));
+        if (!o->source->node || o->graph != g) continue;
+        if (seen[o->source->node->id]) FAIL("%s: '%s' has two fates", path, o->source->name);
+        seen[o->source->node->id] = true;
+    }
+    CU_ASSERT_TRUE(p.fates[GR_FATE_FUSED] > 0);
+    free(stands);
+    free(seen);
+    gr_model_free(m);
+    gr_arena_free(arena);
+}
+
+static void test_models(void)
+{
+    static const char *const names[] = {"bert-tiny", "bert-tiny-cls", "bert-tiny-encoder", "gpt2-tiny"};
+    char path[1024];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(path, sizeof path, GR_SOURCE_DIR "/models/%s/model.onnx", names[i]);
+        check_whole(path);
+    }
+}
+
+static void test_zoo(void)
+{
+    char path[1024], row[4096];
+    const char *zoo = getenv("GR_ZOO_DIR");
+#ifdef GR_ZOO_DIR
+    if (!zoo || !*zoo) zoo = GR_ZOO_DIR;
+#endif
+    if (zoo) snprintf(path, sizeof path, "%s/zoo.tsv", zoo);
+    FILE *f = zoo ? fopen(path, "r") : NULL;
+    if (!f) {
+        printf("(there is none) ");
+        return;
+    }
+    for (int line = 0; fgets(row, sizeof row, f); line++) {
+        if (!line) continue;
+        snprintf(path, sizeof path, "%s/%.*s/model.onnx", zoo, (int)strcspn(row, "\t"), row);
+        check_whole(path);
+    }
+    fclose(f);
+}
+
 static CU_TestInfo tests[] = {
-    {"small graphs", test_small}, {"bodies", test_bodies}, {"a long chain", test_chain}, CU_TEST_INFO_NULL};
+    {"small graphs", test_small},         {"bodies", test_bodies}, {"a long chain", test_chain},
+    {"models of this tree", test_models}, {"zoo", test_zoo},       CU_TEST_INFO_NULL};
 CU_SuiteInfo suite_provenance = {"provenance", NULL, NULL, NULL, NULL, tests};

@@ -35,6 +35,15 @@ static bool is_row(const gr_value *v, gr_dim width)
     return v->type.rank == 1 && v->type.dtype == GR_FLOAT && gr_dim_same(v->type.dims[0], width);
 }
 
+/* The node of the match that reads a constant. */
+static const gr_node *reader_of(const gr_match *m, const gr_value *v)
+{
+    for (int i = 0; i < m->nnodes; i++)
+        for (uint32_t k = 0; k < m->nodes[i]->nin; k++)
+            if (gr_in(m->nodes[i], k) == v) return m->nodes[i];
+    return m->root;
+}
+
 static bool check(const gr_match *m, gr_why *why)
 {
     const gr_value *x = gr_bound(m, "x");
@@ -48,8 +57,13 @@ static bool check(const gr_match *m, gr_why *why)
     }
     if (!gr_scalar_of(gr_bound(m, "eps"), &eps) || !(eps >= 0)) return gr_nomatch(why, "epsilon is not a scalar");
     gr_dim width = x->type.dims[x->type.rank - 1];
-    if (!is_row(gr_bound(m, "g"), width) || !is_row(gr_bound(m, "b"), width))
-        return gr_nomatch(why, "scale or bias is not a row as wide as x");
+    for (int i = 0; i < 2; i++) {
+        const gr_value *row = gr_bound(m, i ? "b" : "g");
+        const gr_node *reader = reader_of(m, row);
+        if (!is_row(row, width))
+            return gr_nomatch_at(why, reader, "'%s' reads '%s', which is not a row as wide as the normalised axis",
+                                 gr_show(gr_node_label(reader)), gr_show(row->name));
+    }
     return true;
 }
 

@@ -62,6 +62,13 @@ static const char *maker_of(const gr_value *v)
 
 /* ---- values ---- */
 
+static bool covers(const state *s, const gr_node *n)
+{
+    for (int i = 0; i < s->m.nnodes; i++)
+        if (s->m.nodes[i] == n) return true;
+    return false;
+}
+
 static void lay_node(search *c, state *s, const pattern *t, gr_node *n);
 
 static gr_value *bound(const state *s, const char *name)
@@ -103,20 +110,40 @@ static gr_node *behind(const pattern *t, const gr_value *v)
     return NULL;
 }
 
+static void lay_args(search *c, state *s, const pattern *t, gr_node *n, bool swap);
+
+/* Go on under a node with the wrong operator, if what it reads is what was expected to be read. */
+static void lay_others(search *c, state *s, const pattern *t, gr_node *n)
+{
+    state before = *s, other;
+    if (t->nargs != (int)n->nin) return;
+    if (!covers(s, n) && before.m.nnodes < GR_MATCH_NODES) before.m.nodes[before.m.nnodes++] = n;
+    if (t->name[0]) bind(&before, t->name, n->out[0], n);
+    for (int swap = 0; swap < (t->nargs == 2 ? 2 : 1); swap++) {
+        other = before;
+        lay_args(c, &other, t, n, swap == 1);
+        if (score(&other) > score(s)) *s = other;
+    }
+}
+
 /* A node stands where another operator was expected. */
 static void lay_wrong_node(search *c, state *s, const pattern *t, gr_value *v, const gr_node *user)
 {
     gr_node *n = v && !v->konst ? v->def : NULL;
     gr_node *under = behind(t, v);
+    state through = *s, instead = *s;
     if (under) {
-        misfit(s, n, "'%s' (%s) stands between '%s' and '%s'", label(n), n->op->name, label(under), label(user));
-        lay_node(c, s, t, under);
-    } else if (n && v->nuses == 1) {
-        misfit(s, n, "'%s' is a %s, expected %s", label(n), n->op->name, t->op);
-    } else {
-        misfit(s, user, "'%s' reads '%s' (%s), expected the result of a %s", label(user), v ? gr_show(v->name) : "",
-               maker_of(v), t->op);
+        misfit(&through, n, "'%s' (%s) stands between '%s' and '%s'", label(n), n->op->name, label(under), label(user));
+        lay_node(c, &through, t, under);
     }
+    if (n && v->nuses == 1) {
+        misfit(&instead, n, "'%s' is a %s, expected %s", label(n), n->op->name, t->op);
+        lay_others(c, &instead, t, n);
+    } else {
+        misfit(&instead, user, "'%s' reads '%s' (%s), expected the result of a %s", label(user),
+               v ? gr_show(v->name) : "", maker_of(v), t->op);
+    }
+    *s = under && score(&through) >= score(&instead) ? through : instead;
 }
 
 static void lay_value(search *c, state *s, const pattern *t, gr_value *v, gr_node *user)
@@ -147,13 +174,6 @@ static void lay_value(search *c, state *s, const pattern *t, gr_value *v, gr_nod
 static void lay_args(search *c, state *s, const pattern *t, gr_node *n, bool swap)
 {
     for (int i = 0; i < t->nargs; i++) lay_value(c, s, t->args[i], gr_in(n, (uint32_t)(swap ? 1 - i : i)), n);
-}
-
-static bool covers(const state *s, const gr_node *n)
-{
-    for (int i = 0; i < s->m.nnodes; i++)
-        if (s->m.nodes[i] == n) return true;
-    return false;
 }
 
 static void lay_node(search *c, state *s, const pattern *t, gr_node *n)
@@ -194,8 +214,14 @@ static void look_closer(search *c, state *s)
 static void try_root(search *c, const pattern *t, gr_node *root)
 {
     state s = {.m = {.g = root->graph, .root = root}};
-    if (strcmp(root->op->name, t->op) || !root->out[0] || root->out[0]->konst) return;
-    lay_node(c, &s, t, root);
+    if (!root->out[0] || root->out[0]->konst || c->effort <= 0) return;
+    if (!strcmp(root->op->name, t->op)) {
+        lay_node(c, &s, t, root);
+    } else {
+        c->effort--;
+        misfit(&s, root, "'%s' is a %s, expected %s", label(root), root->op->name, t->op);
+        lay_others(c, &s, t, root);
+    }
     if (!covers(&s, c->anchor)) return;
     if (!s.misfits) look_closer(c, &s);
     if (c->found && score(&s) <= score(&c->best)) return;
