@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random models of one node against ONNX Runtime: element types, broadcasting, attributes, empty tensors and scalars.
 
-    differential.py GRAPHRUN [--seed N] [--count N] [--only OP] [--keep DIR]
+    differential.py GRAPHRUN [--seed N] [--count N] [--contrib] [--only OP] [--keep DIR]
 
 Each case is written in ONNX's layout of test data with ONNX Runtime's outputs and given to `graphrun verify`. What ONNX
 Runtime does not run is not compared. The suite runs a fixed seed; by hand a large --count finds more."""
@@ -19,6 +19,8 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
+
+import contrib_cases
 
 OPSET = 21
 FLOATS = [np.float32, np.float64, np.float16]
@@ -56,7 +58,8 @@ def ints(*v):
 
 class Case:
     def __init__(self, op, inputs, attrs=None, outputs=1, constant=(), domain=''):
-        self.op, self.inputs, self.attrs, self.outputs = op, inputs, attrs or {}, outputs
+        self.op, self.inputs, self.attrs = op, inputs, attrs or {}
+        self.outputs = outputs if isinstance(outputs, list) else [1] * outputs
         self.constant, self.domain = set(constant), domain
 
 
@@ -386,7 +389,7 @@ def model_of(case):
     names = ['' if x is None else f'x{i}' for i, x in enumerate(case.inputs)]
     while names and not names[-1]:
         names.pop()
-    outs = [f'y{i}' for i in range(case.outputs)]
+    outs = [f'y{i}' if wanted else '' for i, wanted in enumerate(case.outputs)]
     node = helper.make_node(case.op, names, outs, domain=case.domain, **case.attrs)
     fed, constants = [], []
     for i, x in enumerate(case.inputs):
@@ -399,18 +402,15 @@ def model_of(case):
         dims = [f'd{i}_{k}' if rng.random() < 0.5 else d for k, d in enumerate(x.shape)]
         fed.append((helper.make_tensor_value_info(names[i], kind, dims), x))
     graph = helper.make_graph([node], 'g', [f for f, _ in fed],
-                              [helper.make_tensor_value_info(o, TensorProto.UNDEFINED, None) for o in outs], constants)
+                              [helper.make_tensor_value_info(o, TensorProto.UNDEFINED, None) for o in outs if o], constants)
     for o in graph.output:
         o.ClearField('type')
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', OPSET)], ir_version=10)
+    model = helper.make_model(graph, ir_version=10,
+                              opset_imports=[helper.make_opsetid('', OPSET), helper.make_opsetid('com.microsoft', 1)])
     inferred = onnx.shape_inference.infer_shapes(model)
-    for o, known in zip(graph.output, inferred.graph.output):
+    for o, known in zip(model.graph.output, inferred.graph.output):
         if known.type.tensor_type.elem_type:
             o.type.tensor_type.elem_type = known.type.tensor_type.elem_type
-    graph = model.graph
-    for o, known in zip(graph.output, inferred.graph.output):
-        o.CopyFrom(known)
-        o.type.tensor_type.ClearField('shape')
     return model, [x for _, x in fed]
 
 
@@ -452,14 +452,16 @@ def main():
     parser.add_argument('program')
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--count', type=int, default=600)
+    parser.add_argument('--contrib', action='store_true')
     parser.add_argument('--only')
     parser.add_argument('--keep', help='write the cases here and leave them')
     args = parser.parse_args()
     rng.seed(args.seed)
+    makers = contrib_cases.makers(sys.modules[__name__]) if args.contrib else MAKERS
     root = args.keep or tempfile.mkdtemp()
     plain, half, skipped, texts = [], [], 0, {}
     for i in range(args.count):
-        case = rng.choice(MAKERS)()
+        case = rng.choice(makers)()
         name = f'{i:06}_{case.op}'
         folder = os.path.join(root, name)
         if args.only and case.op != args.only:

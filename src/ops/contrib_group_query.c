@@ -2,10 +2,12 @@
  *
  * com.microsoft's GroupQueryAttention: causal attention in which several query heads share a key and value head, over a
  * cache that it fills. Inputs: query, key?, value? (or all packed in the first), past_key?, past_value?, the index of
- * each sample's last token, the greatest number of tokens, cosines?, sines? and positions? of the rotation.
+ * each sample's last token, the greatest number of tokens, cosines?, sines? and positions? of the rotation, what is
+ * added to scores?, and for each head the score of a key? without a value (0 for all of them with `smooth_softmax`).
  *
- * Of sample b the cache holds past = last + 1 - S tokens, or none if S is the greatest number of tokens; query s sees keys
- * 0 to past + s, at most the last `local_window_size` of them. What the outputs hold behind a sample's end is zero.
+ * Of sample b the cache holds past = last + 1 - S tokens, or none if S is the greatest number of tokens; query s sees
+ * keys 0 to past + s, at most the last `local_window_size` of them. What the outputs hold behind a sample's end is
+ * zero.
  */
 #include "elem.h"
 #include "exec/eval.h"
@@ -14,18 +16,18 @@
 
 #include <omp.h>
 
-enum { QUERY, KEY, VALUE, PAST_KEY, PAST_VALUE, LAST, TOTAL, COSINES, SINES, POSITIONS, BIAS };
+enum { QUERY, KEY, VALUE, PAST_KEY, PAST_VALUE, LAST, TOTAL, COSINES, SINES, POSITIONS, BIAS, SINK };
 enum { Y, PRESENT_KEY, PRESENT_VALUE };
 
 typedef struct params {
     int64_t heads, kv_heads, window; /* window -1: all */
     float scale, softcap;
-    bool rotary, interleaved;
+    bool rotary, interleaved, smooth;
 } params;
 
 static gr_status parse(gr_attrs attrs, gr_arena *arena, const void **out, gr_err *err)
 {
-    static const char *const unsupported[] = {"smooth_softmax", "qk_output", "kv_cache_bit_width"};
+    static const char *const unsupported[] = {"qk_output", "kv_cache_bit_width"};
     params *p = GR_NEW(arena, params);
     if (!p) return gr_nomem(err);
     *out = p;
@@ -38,6 +40,9 @@ static gr_status parse(gr_attrs attrs, gr_arena *arena, const void **out, gr_err
     GR_TRY(gr_attr_float(attrs, "softcap", 0, &p->softcap, err));
     GR_TRY(gr_attr_bool(attrs, "do_rotary", false, &p->rotary, err));
     GR_TRY(gr_attr_bool(attrs, "rotary_interleaved", false, &p->interleaved, err));
+    int64_t smooth;
+    GR_TRY(gr_attr_int(attrs, "smooth_softmax", -1, &smooth, err));
+    p->smooth = smooth > 0;
     for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++) {
         int64_t set;
         GR_TRY(gr_attr_int(attrs, unsupported[i], 0, &set, err));
@@ -58,7 +63,7 @@ static gr_status check_types(const gr_infer *c, gr_err *err)
     for (uint32_t i = 0; i < c->nin; i++) {
         if (!gr_has(c, i)) continue;
         GR_TRY(gr_require(c, i, i == LAST || i == TOTAL || i == POSITIONS ? ids : floats, err));
-        if (i < LAST || i == COSINES || i == SINES) GR_TRY(gr_require_same(c, QUERY, i, err));
+        if (i != LAST && i != TOTAL && i != POSITIONS) GR_TRY(gr_require_same(c, QUERY, i, err));
     }
     if (!gr_has(c, QUERY) || !gr_has(c, LAST) || !gr_has(c, TOTAL))
         return gr_fail(err, GR_EMODEL, "the query or the lengths are missing");
@@ -66,8 +71,6 @@ static gr_status check_types(const gr_infer *c, gr_err *err)
         return gr_fail(err, GR_EMODEL, "keys come without values or values without keys");
     if (p->rotary && (!gr_has(c, COSINES) || !gr_has(c, SINES)))
         return gr_fail(err, GR_EMODEL, "the cosines or sines of the rotation are missing");
-    for (uint32_t i = BIAS; i < c->nin; i++)
-        if (gr_has(c, i)) return gr_fail(err, GR_EUNSUPPORTED, "input %u is not supported", i);
     return GR_OK;
 }
 
@@ -77,6 +80,23 @@ static gr_status check_rank(const gr_infer *c, uint32_t i, int rank, gr_err *err
 {
     if (!gr_rank_known(c, i) || c->in[i]->rank == rank) return GR_OK;
     return gr_fail(err, GR_EMODEL, "input %u has rank %d, expected %d", i, c->in[i]->rank, rank);
+}
+
+/* What is added to the scores [batch or 1, heads or 1, queries, keys], and the scores of sinks. */
+static gr_status check_scores(const gr_infer *c, gr_err *err)
+{
+    const params *p = c->params;
+    const gr_dim *q = c->in[QUERY]->dims, heads = GR_DIM(p->heads);
+    GR_TRY(check_rank(c, BIAS, 4, err));
+    GR_TRY(check_rank(c, SINK, 1, err));
+    if (gr_rank_known(c, SINK) && !is(c->in[SINK]->dims[0], heads))
+        return gr_fail(err, GR_EMODEL, "there are %lld scores of sinks for %lld heads",
+                       (long long)c->in[SINK]->dims[0].k, (long long)p->heads);
+    if (!gr_rank_known(c, BIAS)) return GR_OK;
+    const gr_dim *d = c->in[BIAS]->dims;
+    if ((is(d[0], q[0]) || gr_dim_is(d[0], 1)) && (is(d[1], heads) || gr_dim_is(d[1], 1)) && is(d[2], q[1]))
+        return GR_OK;
+    return gr_fail(err, GR_EMODEL, "what is added to the scores does not have their shape");
 }
 
 /* The inputs fit each other, as far as their shapes are known. */
@@ -96,6 +116,7 @@ static gr_status check_shapes(const gr_infer *c, gr_dim size, gr_err *err)
             fits = fits && is(d[1], GR_DIM(p->kv_heads)) && is(d[3], size) && is(d[2], c->in[PAST_KEY]->dims[2]);
         if (!fits) return gr_fail(err, GR_EMODEL, "input %u does not fit the query and the numbers of heads", i);
     }
+    GR_TRY(check_scores(c, err));
     if (!p->rotary) return GR_OK;
     GR_TRY(check_rank(c, COSINES, 2, err));
     GR_TRY(check_rank(c, SINES, 2, err));
@@ -163,7 +184,7 @@ static int64_t position_of(const work *w, int64_t b, int64_t s)
 static gr_status check_lengths(const work *w, gr_err *err)
 {
     const gr_step *s = w->s;
-    const gr_tensor *ids = gr_step_in(s, POSITIONS);
+    const gr_tensor *ids = gr_step_in(s, POSITIONS), *bias = gr_step_in(s, BIAS);
     if (s->in[LAST]->elements != w->batch)
         return gr_fail(err, GR_EINPUT, "there are %lld lengths for %lld samples", (long long)s->in[LAST]->elements,
                        (long long)w->batch);
@@ -173,8 +194,12 @@ static gr_status check_lengths(const work *w, gr_err *err)
     for (int64_t b = 0; b < w->batch; b++) {
         const int64_t past = past_of(w, b), last = gr_int_at(s->in[LAST], b);
         if (past < 0 || past > w->held || past + w->tokens > w->room || last < 0 || last >= w->room)
-            return gr_fail(err, GR_EINPUT, "sample %lld ends at token %lld, which %lld cached and %lld new tokens do not reach",
+            return gr_fail(err, GR_EINPUT,
+                           "sample %lld ends at token %lld, which %lld cached and %lld new tokens do not reach",
                            (long long)b, (long long)last, (long long)w->held, (long long)w->tokens);
+        if (bias && past + w->tokens > bias->dims[3])
+            return gr_fail(err, GR_EINPUT, "something is added to the scores of %lld keys, sample %lld has %lld",
+                           (long long)bias->dims[3], (long long)b, (long long)(past + w->tokens));
         for (int64_t i = 0; w->p->rotary && i < w->tokens; i++)
             if (position_of(w, b, i) < 0 || position_of(w, b, i) >= s->in[COSINES]->dims[0])
                 return gr_fail(err, GR_EINPUT, "position %lld has no cosine", (long long)position_of(w, b, i));
@@ -220,18 +245,32 @@ static void gather(const work *w, int which, int64_t b, int64_t head, float *row
     if (present) gr_store_f32(present->dtype, w->room * w->size, rows, present->data, at * w->room * w->size);
 }
 
+/* Adds to the scores of query s of a head, which are those of keys [first, end). */
+static void add_bias(const work *w, int64_t b, int64_t s, int64_t head, int64_t first, int64_t end, float *x)
+{
+    const gr_tensor *t = gr_step_in(w->s, BIAS);
+    if (!t) return;
+    const int64_t plane = (t->dims[0] > 1 ? b : 0) * t->dims[1] + (t->dims[1] > 1 ? head : 0);
+    const int64_t row = (plane * w->tokens + s) * t->dims[3];
+    for (int64_t i = first; i < end; i++) x[i] += (float)gr_at(t, row + i);
+}
+
 static void attend(const work *w, int64_t b, int64_t s, int64_t head, const float *keys, const float *values, float *x)
 {
     const gr_simd *v = gr_simd_best();
     const int64_t end = past_of(w, b) + s + 1, size = w->size;
     const int64_t first = w->p->window > 0 && end > w->p->window ? end - w->p->window : 0;
-    float *q = x + w->room, *y = q + size;
+    const gr_tensor *sinks = gr_step_in(w->s, SINK);
+    const bool sink = sinks || w->p->smooth;
+    float *q = x + w->room + 1, *y = q + size;
     new_row(w, 0, b, s, head, q);
     for (int64_t t = first; t < end; t++) {
         x[t] = w->scale * v->dot((size_t)size, q, keys + t * size);
         if (w->p->softcap > 0) x[t] = w->p->softcap * tanhf(x[t] / w->p->softcap);
     }
-    v->softmax((size_t)(end - first), x + first, 1, NULL, x + first);
+    add_bias(w, b, s, head, first, end, x);
+    if (sink) x[end] = sinks ? (float)gr_at(sinks, head) : 0;
+    v->softmax((size_t)(end - first + sink), x + first, 1, NULL, x + first);
     memset(y, 0, (size_t)size * sizeof *y);
     for (int64_t t = first; t < end; t++)
         for (int64_t i = 0; i < size; i++) y[i] += x[t] * values[t * size + i];
@@ -259,7 +298,7 @@ static gr_status run(const gr_step *s, gr_err *err)
     for (uint32_t o = PRESENT_KEY; o < s->nout; o++)
         if (s->out[o] && s->out[o]->rank < 0)
             GR_TRY(gr_out_alloc(s, o, 4, (int64_t[]){w.batch, p->kv_heads, w.room, w.size}, err));
-    const size_t each = (size_t)(2 * w.room * w.size + w.room + 2 * w.size) * sizeof(float);
+    const size_t each = (size_t)(2 * w.room * w.size + w.room + 1 + 2 * w.size) * sizeof(float);
     const int threads = gr_step_threads(s);
     bool failed = false;
 #pragma omp parallel for collapse(2) schedule(dynamic) num_threads(threads) reduction(|| : failed)

@@ -363,9 +363,8 @@ static gr_status infer_gather(const gr_infer *c, gr_err *err)
     const int each = codes_each(p, x->dtype), rank = x->rank - 1 + ix->rank;
     GR_TRY(gr_axis(p->gather, x->rank, &gather, err));
     GR_TRY(gr_axis(p->quantize, x->rank, &quantize, err));
-    if (gather == quantize) return gr_fail(err, GR_EMODEL, "blocks lie along the axis %d that is gathered", gather);
-    if (each > 1 && quantize != x->rank - 1)
-        return gr_fail(err, GR_EUNSUPPORTED, "codes in bytes need blocks along the last axis, not %d", quantize);
+    if (each > 1 && (quantize != x->rank - 1 || gather == quantize))
+        return gr_fail(err, GR_EUNSUPPORTED, "codes in bytes need blocks along the last axis and another one to gather");
     GR_TRY(check_scales(c, quantize, each, err));
     GR_TRY(check_zeros(c, each, err));
     if (rank > GR_MAX_RANK) return gr_fail(err, GR_EUNSUPPORTED, "a result of more than %d dimensions", GR_MAX_RANK);

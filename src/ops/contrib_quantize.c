@@ -2,7 +2,8 @@
  *
  * com.microsoft's operators on quantised tensors. QLinearAdd and QLinearMul have kernels of their own, with the steps
  * of arithmetic that ONNX Runtime has, so that results are the same bits; the others compute in floats between
- * DequantizeLinear and QuantizeLinear. DynamicQuantizeMatMul quantises its left operand first.
+ * DequantizeLinear and QuantizeLinear, pools with channels last between Transposes. DynamicQuantizeMatMul quantises its
+ * left operand first.
  */
 #include "codes.h"
 #include "elem.h"
@@ -192,6 +193,76 @@ static gr_status unary_body(gr_body *b)
     return GR_OK;
 }
 
+/* ---- pools and means: x, x_scale, x_zero, y_scale, y_zero ---- */
+
+typedef struct pool_params {
+    gr_attrs attrs; /* of the operator on floats */
+    bool channels_last;
+    int64_t naxes;
+    const int64_t *axes;
+} pool_params;
+
+static gr_status parse_pool(gr_attrs attrs, gr_arena *arena, const void **out, gr_err *err)
+{
+    pool_params *p = GR_NEW(arena, pool_params);
+    gr_attr *kept = GR_NEWS(arena, attrs.count, gr_attr);
+    *out = p;
+    if (!p || !kept) return gr_nomem(err);
+    p->attrs.items = kept;
+    for (size_t i = 0; i < attrs.count; i++)
+        if (strcmp(attrs.items[i].name, "channels_last") != 0 && strcmp(attrs.items[i].name, "axes") != 0)
+            kept[p->attrs.count++] = attrs.items[i];
+    GR_TRY(gr_attr_ints(attrs, "axes", &p->naxes, &p->axes, err));
+    return gr_attr_bool(attrs, "channels_last", false, &p->channels_last, err);
+}
+
+/* The axis behind the batch goes to the end, or the last one to behind the batch. */
+static gr_value *move_channels(gr_body *b, gr_value *v, int rank, bool last)
+{
+    int64_t perm[GR_MAX_RANK] = {0};
+    for (int i = 1; i < rank; i++) perm[i] = last ? (i + 1 < rank ? i + 1 : 1) : (i > 1 ? i - 1 : rank - 1);
+    return gr_body_transpose(b, v, rank, perm);
+}
+
+static gr_status pool(gr_body *b, const char *op)
+{
+    const pool_params *p = b->params;
+    const gr_dtype dtype = gr_body_dtype(b, gr_body_in(b, 0));
+    const int rank = p->channels_last ? gr_body_rank(b, gr_body_in(b, 0)) : 0;
+    if (b->open) return GR_OK;
+    gr_value *x = dequantized(b, 0);
+    if (rank > 2) x = move_channels(b, x, rank, false);
+    gr_value *y = GR_BODY_NODE(b, op, p->attrs, x);
+    if (rank > 2) y = move_channels(b, y, rank, true);
+    quantize(b, y, 3, dtype);
+    return GR_OK;
+}
+
+/* How many elements of a window that reaches beyond the padding count is not what AveragePool says of it. */
+static gr_status average_body(gr_body *b)
+{
+    const pool_params *p = b->params;
+    bool up, counted;
+    GR_TRY(gr_attr_bool(p->attrs, "ceil_mode", false, &up, b->err));
+    GR_TRY(gr_attr_bool(p->attrs, "count_include_pad", false, &counted, b->err));
+    if (up && counted)
+        return gr_fail(b->err, GR_EUNSUPPORTED, "ceil_mode together with count_include_pad is not supported");
+    return pool(b, "AveragePool");
+}
+
+static gr_status global_body(gr_body *b) { return pool(b, "GlobalAveragePool"); }
+
+static gr_status mean_body(gr_body *b)
+{
+    const pool_params *p = b->params;
+    gr_value *axes = p->naxes < 0 ? NULL : gr_body_ints(b, p->naxes, p->axes);
+    quantize(b, GR_BODY_NODE(b, "ReduceMean", p->attrs, dequantized(b, 0), axes), 3,
+             gr_body_dtype(b, gr_body_in(b, 0)));
+    return GR_OK;
+}
+
+/* ---- Concat and Where ---- */
+
 static gr_status parse_concat(gr_attrs attrs, gr_arena *arena, const void **out, gr_err *err)
 {
     return make(attrs, arena, "Concat", out, err);
@@ -248,6 +319,9 @@ const gr_op op_contrib_quantize[] = {
     ROW("QLinearSigmoid", 4, 5, parse_sigmoid, unary_body),
     ROW("QLinearLeakyRelu", 4, 5, parse_leaky, unary_body),
     ROW("QLinearSoftmax", 4, 5, parse_softmax, unary_body),
+    ROW("QLinearAveragePool", 4, 5, parse_pool, average_body),
+    ROW("QLinearGlobalAveragePool", 4, 5, parse_pool, global_body),
+    ROW("QLinearReduceMean", 4, 5, parse_pool, mean_body),
     ROW("QLinearConcat", 5, -1, parse_concat, concat_body),
     ROW("QLinearWhere", 8, 9, NULL, where_body),
     ROW("DynamicQuantizeMatMul", 3, 5, NULL, dynamic_body),
