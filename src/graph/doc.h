@@ -169,6 +169,7 @@ typedef struct gr_doc_function {
 typedef struct gr_doc {
     gr_arena *arena; /* owns all of it but the maps */
     struct gr_map *maps; /* files mapped, see map.h; freed by gr_doc_free */
+    struct gr_doc *next; /* documents that this one points into; likewise */
     int64_t ir_version;
     bool has_model_version;
     int64_t model_version;
@@ -203,7 +204,14 @@ typedef struct gr_text_options {
 } gr_text_options;
 gr_status gr_doc_print_text(const gr_doc *doc, const gr_text_options *options, gr_write_fn write, void *user, gr_err *err);
 
-/* Write protobuf (export.c): to a file (written beside it first, then renamed), weights inside. */
-gr_status gr_doc_save(const gr_doc *doc, const char *path, gr_err *err);
+/* Write protobuf (export.c): to a file, written beside it first and then renamed. Weights are inside, or in a file of
+ * external data. */
+typedef struct gr_save_options {
+    const char *external; /* that file, in the folder of the model; NULL: "<model>.data" if the model is too large, */
+    size_t max_inside;    /* which is above so many bytes (0: 2 GiB, where protobuf ends) */
+} gr_save_options;
+/* Options NULL: as gr_doc_save. */
+gr_status gr_doc_save_as(const gr_doc *doc, const char *path, const gr_save_options *options, gr_err *err);
+gr_status gr_doc_save(const gr_doc *doc, const char *path, gr_err *err); /* weights inside */
 
 #endif

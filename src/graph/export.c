@@ -14,10 +14,15 @@
 
 enum { VARINT = 0, BYTES = 2, FIXED32 = 5 };
 enum { BUFFER = 1 << 16 };
+/* Weights outside begin at pages, so that readers can map them; smaller tensors stay inside. */
+enum { EXTERNAL_ALIGN = 4096, EXTERNAL_FROM = 1024 };
 
 /* `sizes` has the length of every message in the order in which they begin; fd < 0 while it is being made. */
 typedef struct writer {
     int fd;
+    const char *external; /* location of weights outside, or NULL */
+    int external_fd;
+    size_t external_total;
     size_t total; /* bytes that came before */
     size_t *sizes, nsizes, room, next;
     uint8_t *buffer;
@@ -26,10 +31,10 @@ typedef struct writer {
     gr_err *err;
 } writer;
 
-static void flush_to(writer *w, const uint8_t *data, size_t size)
+static void flush_to(writer *w, int fd, const uint8_t *data, size_t size)
 {
     while (size && !w->status) {
-        ssize_t n = write(w->fd, data, size < (1u << 30) ? size : 1u << 30);
+        ssize_t n = write(fd, data, size < (1u << 30) ? size : 1u << 30);
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0) w->status = gr_fail(w->err, GR_EIO, "it cannot be written: %s", n ? strerror(errno) : "disk full");
         data += n > 0 ? n : 0;
@@ -39,7 +44,7 @@ static void flush_to(writer *w, const uint8_t *data, size_t size)
 
 static void flush_buffer(writer *w)
 {
-    flush_to(w, w->buffer, w->used);
+    flush_to(w, w->fd, w->buffer, w->used);
     w->used = 0;
 }
 
@@ -49,7 +54,7 @@ static void put(writer *w, const void *data, size_t size)
     if (w->fd < 0 || w->status || !size) return;
     if (size > BUFFER - w->used) flush_buffer(w);
     if (size > BUFFER) {
-        flush_to(w, data, size);
+        flush_to(w, w->fd, data, size);
         return;
     }
     memcpy(w->buffer + w->used, data, size);
@@ -174,7 +179,32 @@ static void put_int_list(writer *w, unsigned field, size_t n, const int64_t *v)
     for (size_t i = 0; i < n; i++) put_int(w, field, v[i]);
 }
 
-static void put_tensor(writer *w, unsigned field, const gr_doc_tensor *t)
+static void put_prop(writer *w, unsigned field, const char *key, const char *value)
+{
+    mark m = begin(w, field);
+    put_text(w, 1, key);
+    put_text(w, 2, value);
+    end(w, m);
+}
+
+static void put_outside(writer *w, const gr_doc_tensor *t)
+{
+    char offset[24], length[24];
+    size_t at = (w->external_total + EXTERNAL_ALIGN - 1) / EXTERNAL_ALIGN * EXTERNAL_ALIGN;
+    snprintf(offset, sizeof offset, "%zu", at);
+    snprintf(length, sizeof length, "%zu", t->size);
+    put_prop(w, 13, "location", w->external);
+    put_prop(w, 13, "offset", offset);
+    put_prop(w, 13, "length", length);
+    put_int(w, 14, 1);
+    w->external_total = at + t->size;
+    if (w->fd < 0 || w->status) return;
+    if (lseek(w->external_fd, (off_t)at, SEEK_SET) < 0)
+        w->status = gr_fail(w->err, GR_EIO, "it cannot be written: %s", strerror(errno));
+    flush_to(w, w->external_fd, t->data, t->size);
+}
+
+static void put_tensor_in(writer *w, unsigned field, const gr_doc_tensor *t, bool outside)
 {
     size_t size = 0;
     bool complete =
@@ -191,10 +221,14 @@ static void put_tensor(writer *w, unsigned field, const gr_doc_tensor *t)
     put_props(w, 16, t->metadata);
     if (t->dtype == GR_STRING)
         for (int64_t i = 0; i < t->elements; i++) put_bytes(w, 6, t->strings[i].data, t->strings[i].size);
+    else if (outside && t->size >= EXTERNAL_FROM)
+        put_outside(w, t);
     else
         put_bytes(w, 9, t->data, t->size);
     end(w, m);
 }
+
+static void put_tensor(writer *w, unsigned field, const gr_doc_tensor *t) { put_tensor_in(w, field, t, false); }
 
 static void put_sparse(writer *w, unsigned field, const gr_doc_sparse *s)
 {
@@ -332,7 +366,7 @@ static void put_graph(writer *w, unsigned field, const gr_doc_graph *g)
     mark m = begin(w, field);
     put_nodes(w, 1, g->nodes);
     put_optional(w, 2, g->name);
-    for (size_t i = 0; i < g->ninit; i++) put_tensor(w, 5, g->init[i]);
+    for (size_t i = 0; i < g->ninit; i++) put_tensor_in(w, 5, g->init[i], w->external != NULL);
     put_optional(w, 10, g->doc_string);
     put_values(w, 11, g->in);
     put_values(w, 12, g->out);
@@ -401,34 +435,128 @@ static int create_beside(const char *path, char *name, size_t room)
     return -1;
 }
 
-static gr_status write_file(writer *w, const gr_doc *doc, const char *path)
+/* A file that gets its name when all of it is there. */
+typedef struct output {
+    const char *path;
+    char temporary[PATH_MAX];
+    int fd;
+} output;
+
+static gr_status output_open(output *o, const char *path, gr_err *err)
 {
-    char name[PATH_MAX];
     struct stat st;
+    *o = (output){.path = path, .fd = -1};
     if (!stat(path, &st) && !S_ISREG(st.st_mode))
-        return gr_fail(w->err, GR_EIO, "there is something that is not a file");
-    w->fd = create_beside(path, name, sizeof name);
-    if (w->fd < 0) return gr_fail(w->err, GR_EIO, "it cannot be written: %s", strerror(errno));
-    w->total = w->next = 0;
+        return gr_fail(err, GR_EIO, "'%s': there is something that is not a file", gr_show(path));
+    o->fd = create_beside(path, o->temporary, sizeof o->temporary);
+    if (o->fd < 0) return gr_fail(err, GR_EIO, "'%s': it cannot be written: %s", gr_show(path), strerror(errno));
+    return GR_OK;
+}
+
+static gr_status output_close(output *o, gr_err *err)
+{
+    int fd = o->fd;
+    o->fd = -1;
+    if (fd < 0 || !close(fd)) return GR_OK;
+    return gr_fail(err, GR_EIO, "'%s': it cannot be written: %s", gr_show(o->path), strerror(errno));
+}
+
+static gr_status output_rename(output *o, gr_err *err)
+{
+    if (!*o->temporary) return GR_OK;
+    if (rename(o->temporary, o->path))
+        return gr_fail(err, GR_EIO, "'%s': it cannot be written: %s", gr_show(o->path), strerror(errno));
+    *o->temporary = 0;
+    return GR_OK;
+}
+
+static void output_abandon(output *o)
+{
+    if (o->fd >= 0) close(o->fd);
+    if (*o->temporary) unlink(o->temporary);
+}
+
+static gr_status write_contents(writer *w, const gr_doc *doc, const output *model, const output *data)
+{
+    w->fd = model->fd;
+    w->external_fd = data->fd;
+    w->total = w->next = w->external_total = 0;
     put_model(w, doc);
     flush_buffer(w);
-    if (close(w->fd) && !w->status) w->status = gr_fail(w->err, GR_EIO, "it cannot be written: %s", strerror(errno));
-    if (!w->status && rename(name, path))
-        w->status = gr_fail(w->err, GR_EIO, "it cannot be written: %s", strerror(errno));
-    if (w->status) unlink(name);
+    return w->status ? gr_fail_context(w->err, w->status, "'%s'", gr_show(model->path)) : GR_OK;
+}
+
+static gr_status write_files(writer *w, const gr_doc *doc, const char *path, const char *data_path)
+{
+    output model = {.fd = -1}, data = {.fd = -1};
+    gr_status status = output_open(&model, path, w->err);
+    if (!status && data_path) status = output_open(&data, data_path, w->err);
+    if (!status) status = write_contents(w, doc, &model, &data);
+    if (!status) status = output_close(&data, w->err);
+    if (!status) status = output_close(&model, w->err);
+    if (!status) status = output_rename(&data, w->err);
+    if (!status) status = output_rename(&model, w->err);
+    output_abandon(&data);
+    output_abandon(&model);
+    return status;
+}
+
+/* The path of external data: a relative one below the folder of the model, as readers want it. */
+static gr_status data_path(const char *path, const char *location, char *out, size_t room, gr_err *err)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    bool above = !strcmp(location, "..") || !strncmp(location, "../", 3) || strstr(location, "/../");
+    size_t n = strlen(location);
+    if (!n || location[0] == '/' || location[n - 1] == '/' || above || (n > 2 && !strcmp(location + n - 3, "/..")))
+        return gr_fail(err, GR_EINVAL, "external data '%s' must be a file in the folder of '%s'", gr_show(location),
+                       gr_show(path));
+    if (!strcmp(location, name))
+        return gr_fail(err, GR_EINVAL, "'%s' cannot be both the model and its external data", gr_show(path));
+    int size = snprintf(out, room, "%.*s%s", (int)(name - path), path, location);
+    return size > 0 && (size_t)size < room ? GR_OK : gr_fail(err, GR_EIO, "'%s': its name is too long", gr_show(path));
+}
+
+static gr_status measure(writer *w, const gr_doc *doc, const char *external)
+{
+    w->external = external;
+    w->fd = -1;
+    w->total = w->external_total = w->nsizes = w->next = 0;
+    put_model(w, doc);
     return w->status;
+}
+
+static gr_status save(writer *w, const gr_doc *doc, const char *path, const gr_save_options *o)
+{
+    char location[PATH_MAX], data[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    /* Readers built on Google's library stop at 2 GiB. */
+    size_t limit = o && o->max_inside ? o->max_inside : INT_MAX;
+    gr_status status = measure(w, doc, o ? o->external : NULL);
+    if (!status && w->total > limit && o && !o->external) {
+        int n = snprintf(location, sizeof location, "%s.data", slash ? slash + 1 : path);
+        if (n < 0 || (size_t)n >= sizeof location)
+            return gr_fail(w->err, GR_EIO, "'%s': its name is too long", gr_show(path));
+        status = measure(w, doc, location);
+    }
+    if (status) return gr_fail_context(w->err, status, "'%s'", gr_show(path));
+    if (w->total > INT_MAX)
+        return gr_fail(w->err, GR_ELIMIT, "'%s': it would have %zu bytes, and protobuf files end at 2 GiB",
+                       gr_show(path), w->total);
+    if (w->external) GR_TRY(data_path(path, w->external, data, sizeof data, w->err));
+    if (!(w->buffer = gr_malloc(BUFFER))) return gr_nomem(w->err);
+    return write_files(w, doc, path, w->external ? data : NULL);
+}
+
+gr_status gr_doc_save_as(const gr_doc *doc, const char *path, const gr_save_options *options, gr_err *err)
+{
+    writer w = {.fd = -1, .external_fd = -1, .err = err};
+    gr_status status = save(&w, doc, path, options);
+    gr_free(w.buffer);
+    gr_free(w.sizes);
+    return status;
 }
 
 gr_status gr_doc_save(const gr_doc *doc, const char *path, gr_err *err)
 {
-    writer w = {.fd = -1, .err = err};
-    put_model(&w, doc);
-    /* Readers built on Google's library stop at 2 GiB. */
-    if (!w.status && w.total > INT_MAX)
-        w.status = gr_fail(err, GR_ELIMIT, "it would have %zu bytes, and protobuf files end at 2 GiB", w.total);
-    if (!w.status && !(w.buffer = gr_malloc(BUFFER))) w.status = gr_nomem(err);
-    if (!w.status) w.status = write_file(&w, doc, path);
-    gr_free(w.buffer);
-    gr_free(w.sizes);
-    return w.status ? gr_fail_context(err, w.status, "'%s'", gr_show(path)) : GR_OK;
+    return gr_doc_save_as(doc, path, NULL, err);
 }

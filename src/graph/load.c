@@ -280,7 +280,9 @@ gr_status gr_doc_load_memory(const void *data, size_t size, const char *folder, 
 
 void gr_doc_free(gr_doc *doc)
 {
-    if (!doc) return;
-    gr_map_free(doc->maps);
-    gr_arena_free(doc->arena);
+    for (gr_doc *next; doc; doc = next) {
+        next = doc->next;
+        gr_map_free(doc->maps);
+        gr_arena_free(doc->arena);
+    }
 }

@@ -4,7 +4,7 @@
  * the whole graph.
  */
 #include "extract.h"
-#include "ops/op.h"
+#include "graph/lower.h"
 #include <stdio.h>
 
 enum { SHOWN = 8 };
@@ -15,6 +15,7 @@ typedef struct cutter {
     gr_arena *arena;
     bool *given, *wanted, *reached; /* by value */
     bool *taken;           /* by node */
+    const gr_node **origins; /* by node of the document */
     const gr_value **todo;
     size_t ntodo;
 } cutter;
@@ -101,11 +102,11 @@ static bool add_outputs(cutter *c, gr_doc_graph *d)
 static bool pick(cutter *c, gr_doc_graph *d)
 {
     gr_doc_nodes all = d->nodes;
-    size_t k = 0, kept = 0;
+    size_t kept = 0;
     d->nodes = (gr_doc_nodes){0, GR_NEWS(c->arena, all.count + c->g->noutputs, gr_doc_node)};
     if (!d->nodes.items) return false;
-    for (const gr_node *n = c->g->first; n; n = n->next, k++)
-        if (c->taken[n->id]) d->nodes.items[d->nodes.count++] = all.items[k];
+    for (size_t k = 0; k < all.count; k++)
+        if (c->origins[k] && c->taken[c->origins[k]->id]) d->nodes.items[d->nodes.count++] = all.items[k];
     for (size_t i = 0; i < d->ninit; i++) {
         const gr_value *v = gr_graph_find(c->g, d->init[i]->name);
         if (v && c->reached[v->id] && !c->given[v->id]) d->init[kept++] = d->init[i];
@@ -125,8 +126,9 @@ static bool pick(cutter *c, gr_doc_graph *d)
 gr_status gr_extract(const gr_graph *g, const gr_cut *cut, gr_doc **out, gr_err *err)
 {
     gr_doc *doc;
-    GR_TRY(gr_graph_lower(g, &doc, err));
-    cutter c = {.g = g, .cut = cut, .arena = doc->arena};
+    const gr_node **origins;
+    GR_TRY(gr_graph_lower_as(g, &(gr_lower_options){.body = gr_lower_missing, .origins = &origins}, &doc, err));
+    cutter c = {.g = g, .cut = cut, .arena = doc->arena, .origins = origins};
     c.given = GR_NEWS(c.arena, g->nvalues, bool);
     c.wanted = GR_NEWS(c.arena, g->nvalues, bool);
     c.reached = GR_NEWS(c.arena, g->nvalues, bool);

@@ -3,6 +3,7 @@
  * Activation functions. Attributes are floats with the defaults of the schema; p[0] and p[1] in the formulas.
  */
 #include "elementwise.h"
+#include "graph/spell.h"
 #include "simd/simd.h"
 
 #include <tgmath.h>
@@ -161,6 +162,28 @@ static gr_status infer_shrink(const gr_infer *c, gr_err *err)
     return gr_set_like(c, 0, 0);
 }
 
+/* ---- In other operators ---- */
+static gr_status spell_gelu(gr_spell *s)
+{
+    const char *how;
+    GR_TRY(gr_attr_string(s->node->attrs, "approximate", "none", &how, s->err));
+    gr_spell_begin(s, "x", "y");
+    gr_spell_activation(s, "y", strcmp(how, "tanh") ? "gelu" : "gelu_tanh", "x", gr_spell_dtype(s, 0));
+    return GR_OK;
+}
+
+static gr_status spell_swish(gr_spell *s)
+{
+    float alpha;
+    GR_TRY(gr_attr_float(s->node->attrs, "alpha", 1, &alpha, s->err));
+    gr_spell_begin(s, "x", "y");
+    gr_spell_float(s, "alpha", gr_spell_dtype(s, 0), (double)alpha);
+    gr_spell_node(s, "scaled = Mul (x, alpha)");
+    gr_spell_node(s, "sigmoid = Sigmoid (scaled)");
+    gr_spell_node(s, "y = Mul (x, sigmoid)");
+    return GR_OK;
+}
+
 /* clang-format off */
 #define ROW(name_, since_, what, parse_, infer_)                                                                       \
     {.name = name_, .since = since_, .in = {1, 1}, .out = 1, .flags = GR_OP_INPLACE, .parse = parse_,                  \
@@ -187,14 +210,16 @@ const gr_op op_activation[] = {
     FLOAT_ROW("Selu", 1, selu, parse_selu_1), FLOAT_ROW("Selu", 6, selu, parse_selu),
     FLOAT_ROW("Selu", 22, selu, parse_selu),
     FLOAT_ROW("Celu", 12, celu, parse_alpha), FLOAT_ROW("Celu", 28, celu, parse_alpha),
-    FLOAT_ROW("Gelu", 20, gelu, parse_gelu),
+    {.name = "Gelu", .since = 20, .in = {1, 1}, .out = 1, .flags = GR_OP_INPLACE, .parse = parse_gelu,
+     .infer = infer_floats, .kernels = gelu_kernels, .function = spell_gelu},
     /* The same for graphs of older opsets, in which passes find it. */
     {.name = "Gelu", .since = 1, .in = {1, 1}, .out = 1, .flags = GR_OP_INPLACE, .parse = parse_gelu,
-     .infer = infer_floats, .kernels = gelu_kernels, .domain = "graphrun"},
+     .infer = infer_floats, .kernels = gelu_kernels, .function = spell_gelu, .domain = "graphrun"},
     {.name = "Swish", .since = 1, .in = {1, 1}, .out = 1, .flags = GR_OP_INPLACE, .parse = parse_alpha,
-     .infer = infer_floats, .kernels = swish_kernels, .domain = "graphrun"},
+     .infer = infer_floats, .kernels = swish_kernels, .function = spell_swish, .domain = "graphrun"},
     FLOAT_ROW("Mish", 18, mish, NULL), FLOAT_ROW("Mish", 22, mish, NULL),
-    FLOAT_ROW("Swish", 24, swish, parse_alpha),
+    {.name = "Swish", .since = 24, .in = {1, 1}, .out = 1, .flags = GR_OP_INPLACE, .parse = parse_alpha,
+     .infer = infer_floats, .kernels = swish_kernels, .function = spell_swish},
     ROW("Shrink", 9, shrink, parse_shrink, infer_shrink),
     {0}};
 /* clang-format on */

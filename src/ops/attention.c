@@ -12,6 +12,7 @@
  */
 #include "elem.h"
 #include "exec/rows.h"
+#include "graph/spell.h"
 #include "simd/simd.h"
 
 enum { QUERY, KEY, VALUE, MASK, PAST_KEY, PAST_VALUE, VALID, FACTORS }; /* inputs; the last one of the fused operator */
@@ -744,6 +745,7 @@ const gr_op op_attention[] = {
      .parse = parse_fused,
      .infer = infer,
      .kernels = kernels,
+     .function = gr_spell_attention,
      .domain = "graphrun"},
     {0},
 };

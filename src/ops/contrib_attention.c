@@ -6,6 +6,7 @@
  */
 #include "elem.h"
 #include "exec/body.h"
+#include "graph/spell.h"
 
 #include <float.h>
 
@@ -360,6 +361,7 @@ const gr_op op_contrib_attention[] = {
      .parse = parse_bias,
      .infer = infer_bias,
      .kernels = bias_kernels,
+     .function = gr_spell_attention_bias,
      .domain = "graphrun"},
     {0},
 };

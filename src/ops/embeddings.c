@@ -6,9 +6,11 @@
  */
 #include "elem.h"
 #include "exec/packs.h"
+#include "graph/spell.h"
 #include "move.h"
 #include "simd/simd.h"
 #include <omp.h>
+#include <stdio.h>
 
 enum { SCALE, BIAS, FIRST, MOST = 6 }; /* inputs; the first pair; greatest number of pairs */
 
@@ -240,6 +242,30 @@ static gr_status simd_run(const gr_step *s, gr_err *err)
 
 static const gr_kernel kernels[] = {{"simd", simd_prepare, simd_run, NULL}, {"ref", ref_prepare, ref_run, NULL}, {0}};
 
+static gr_status spell(gr_spell *s)
+{
+    const gr_dtype dtype = gr_spell_dtype(s, FIRST);
+    const uint32_t n = pairs_of(s->nin);
+    char inputs[32 * (MOST + 1)] = "scale, bias", row[32], sum[32];
+    bool norm = gr_spell_in(s, SCALE);
+    for (uint32_t i = 0, at = (uint32_t)strlen(inputs); i < n; i++)
+        at += (uint32_t)snprintf(inputs + at, sizeof inputs - at, ", values_%u, ids_%u", i, i);
+    gr_spell_begin(s, inputs, "y");
+    for (uint32_t i = 0; i < n; i++) {
+        bool ids = gr_spell_in(s, FIRST + 2 * i + 1);
+        snprintf(row, sizeof row, "%s_%u", ids ? "rows" : "values", i);
+        if (ids) gr_spell_node(s, "%s = Gather <axis = 0> (values_%u, ids_%u)", row, i, i);
+        char to[32];
+        snprintf(to, sizeof to, i + 1 == n && !norm ? "y" : "sum_%u", i);
+        gr_spell_node(s, "%s = %s (%s%s%s)", to, i ? "Add" : "Identity", i ? sum : "", i ? ", " : "", row);
+        memcpy(sum, to, sizeof sum);
+    }
+    gr_spell_norm ln = {sum, "scale", gr_spell_in(s, BIAS) ? "bias" : NULL, dtype, dtype, -1, 0, false};
+    GR_TRY(gr_attr_float(s->node->attrs, "epsilon", 1e-5f, &ln.epsilon, s->err));
+    if (norm) gr_spell_layer_norm(s, "y", &ln);
+    return GR_OK;
+}
+
 const gr_op op_embeddings[] = {
     {.name = "Embeddings",
      .since = 1,
@@ -249,6 +275,7 @@ const gr_op op_embeddings[] = {
      .parse = parse,
      .infer = infer,
      .kernels = kernels,
+     .function = spell,
      .domain = "graphrun"},
     {0},
 };

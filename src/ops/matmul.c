@@ -5,6 +5,7 @@
  */
 #include "act.h"
 #include "elem.h"
+#include "graph/spell.h"
 #include "exec/product.h"
 
 enum form { MATMUL, FUSED, GEMM, LINEAR };
@@ -355,6 +356,23 @@ static const gr_kernel kernels[] = {
     {0},
 };
 
+/* y = activation(x W + b) + residual */
+static gr_status spell_linear(gr_spell *s)
+{
+    bool transposed;
+    const char *activation, *y = "product";
+    GR_TRY(gr_attr_bool(s->node->attrs, "transB", false, &transposed, s->err));
+    GR_TRY(gr_attr_string(s->node->attrs, "activation", "", &activation, s->err));
+    gr_spell_begin(s, "x, w, b, residual", "y");
+    if (transposed) gr_spell_node(s, "columns = Transpose <perm = [1, 0]> (w)");
+    gr_spell_node(s, "product = MatMul (x, %s)", transposed ? "columns" : "w");
+    if (gr_spell_in(s, 2)) gr_spell_node(s, "%s = Add (product, b)", y = "biased");
+    bool residual = gr_spell_in(s, 3);
+    gr_spell_activation(s, residual ? "activated" : "y", activation, y, gr_spell_dtype(s, 0));
+    if (residual) gr_spell_node(s, "y = Add (activated, residual)");
+    return GR_OK;
+}
+
 /* clang-format off */
 #define MATMUL_ROW(v) \
     {"MatMul", v, .in = {2, 2}, .out = 1, .flags = GR_OP_UNALIGNED | GR_OP_NARROW, .parse = parse_matmul, .infer = infer_matmul, .kernels = kernels}
@@ -367,7 +385,7 @@ const gr_op op_matmul[] = {
     {"FusedMatMul", 1, .in = {2, 2}, .out = 1, .flags = GR_OP_UNALIGNED | GR_OP_NARROW, .parse = parse_fused, .infer = infer_matmul,
      .kernels = kernels, .domain = "com.microsoft"},
     {"Linear", 1, .in = {2, 4}, .out = 1, .flags = GR_OP_UNALIGNED | GR_OP_NARROW | GR_OP_ROWS, .parse = parse_linear, .infer = infer_linear,
-     .kernels = kernels, .domain = "graphrun"},
+     .kernels = kernels, .function = spell_linear, .domain = "graphrun"},
     {0},
 };
 /* clang-format on */

@@ -12,6 +12,7 @@
 #include "act.h"
 #include "codes.h"
 #include "exec/iproduct.h"
+#include "graph/spell.h"
 
 typedef gr_iproduct_form form;
 typedef gr_iproduct params;
@@ -223,6 +224,43 @@ static gr_status infer(const gr_infer *c, gr_err *err)
     return gr_set(c, 0, result_type(c), rank, dims);
 }
 
+/* A parameter of A with one value per row stands in a column. */
+static const char *spell_rows(gr_spell *s)
+{
+    if (gr_spell_rank(s, 2) != 1 || gr_spell_dim(s, 2, 0) == 1) return "a_scale";
+    gr_spell_axes(s, "rows", "Unsqueeze", "a_scale", 1, (int64_t[]){1});
+    return "rows";
+}
+
+static gr_status spell_fused(gr_spell *s)
+{
+    const gr_attrs attrs = s->node->attrs;
+    const gr_dtype dtype = gr_spell_dtype(s, 3);
+    bool trans, bias = gr_spell_in(s, 6), residual = gr_spell_in(s, 7);
+    bool a_zero = gr_spell_in(s, 4), b_zero = gr_spell_in(s, 5);
+    const char *how, *order;
+    GR_TRY(gr_attr_bool(attrs, "transB", false, &trans, s->err));
+    GR_TRY(gr_attr_string(attrs, "activation", "", &how, s->err));
+    GR_TRY(gr_attr_string(attrs, "scales", "product", &order, s->err));
+    gr_spell_begin(s, "a, b, a_scale, b_scale, a_zero, b_zero, bias, residual", "y");
+    if (trans) gr_spell_node(s, "columns = Transpose <perm = [1, 0]> (b)");
+    gr_spell_node(s, "codes = MatMulInteger (a, %s%s%s)", trans ? "columns" : "b",
+                  a_zero ? ", a_zero" : b_zero ? ", \"\"" : "", b_zero ? ", b_zero" : "");
+    gr_spell_node(s, "product = Cast <to = %d> (codes)", (int)dtype);
+    const char *rows = spell_rows(s), *first = !strcmp(order, "b_first") ? "b_scale" : rows;
+    if (!strcmp(order, "product")) {
+        gr_spell_node(s, "scale = Mul (%s, b_scale)", rows);
+        gr_spell_node(s, "floats = Mul (product, scale)");
+    } else {
+        gr_spell_node(s, "half_scaled = Mul (product, %s)", first);
+        gr_spell_node(s, "floats = Mul (half_scaled, %s)", first == rows ? "b_scale" : rows);
+    }
+    if (bias) gr_spell_node(s, "biased = Add (floats, bias)");
+    gr_spell_activation(s, residual ? "activated" : "y", how, bias ? "biased" : "floats", dtype);
+    if (residual) gr_spell_node(s, "y = Add (activated, residual)");
+    return GR_OK;
+}
+
 /* clang-format off */
 #define ROW(name_, since_, least, most, which, ...)                                                                    \
     {.name = name_, .since = since_, .in = {least, most}, .out = 1, .parse = parse_##which,                        \
@@ -231,7 +269,7 @@ const gr_op op_matmul_integer[] = {
     ROW("MatMulInteger", 10, 2, 4, integer, ),
     ROW("QLinearMatMul", 10, 8, 8, linear, ), ROW("QLinearMatMul", 21, 8, 8, linear, ),
     ROW("MatMulIntegerToFloat", 1, 4, 7, float, .domain = "com.microsoft"),
-    ROW("QuantizedLinear", 1, 4, 8, fused, .domain = "graphrun"),
+    ROW("QuantizedLinear", 1, 4, 8, fused, .function = spell_fused, .domain = "graphrun"),
     ROW("QGemm", 1, 6, 9, gemm, .domain = "com.microsoft"),
     {0}};
 /* clang-format on */

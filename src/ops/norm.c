@@ -5,6 +5,7 @@
  * LayerNormalization(x + residual). Those with statistics per channel or group are in norm_channel.c.
  */
 #include "elem.h"
+#include "graph/spell.h"
 #include "simd/simd.h"
 
 typedef struct params {
@@ -230,6 +231,32 @@ static gr_status simd_run(const gr_step *s, gr_err *err)
 
 static const gr_kernel kernels[] = {{"simd", simd_prepare, simd_run, NULL}, {"ref", NULL, ref_run, NULL}, {0}};
 
+static gr_status spell_norm(gr_spell *s, bool rms)
+{
+    gr_spell_norm n = {"x", "scale", gr_spell_in(s, 2) && !rms ? "bias" : NULL, gr_spell_dtype(s, 0),
+                       gr_spell_dtype(s, 1), -1, 0, rms};
+    for (uint32_t o = 1; o < s->nout; o++)
+        if (s->out[o]) return gr_fail(s->err, GR_EUNSUPPORTED, "its statistics are wanted as outputs");
+    GR_TRY(gr_spell_norm_attrs(s, &n));
+    gr_spell_begin(s, rms ? "x, scale" : "x, scale, bias", rms ? "y, deviations" : "y, means, deviations");
+    gr_spell_layer_norm(s, "y", &n);
+    return GR_OK;
+}
+
+static gr_status spell_layer_norm(gr_spell *s) { return spell_norm(s, false); }
+static gr_status spell_rms_norm(gr_spell *s) { return spell_norm(s, true); }
+
+static gr_status spell_add_layer_norm(gr_spell *s)
+{
+    gr_dtype dtype = gr_spell_dtype(s, 0);
+    gr_spell_norm n = {"sum", "scale", gr_spell_in(s, 3) ? "bias" : NULL, dtype, dtype, -1, 0, false};
+    GR_TRY(gr_spell_norm_attrs(s, &n));
+    gr_spell_begin(s, "x, residual, scale, bias", "y, sum");
+    gr_spell_node(s, "sum = Add (x, residual)");
+    gr_spell_layer_norm(s, "y", &n);
+    return GR_OK;
+}
+
 #define ROW(Name, version, least, most, outputs, parse_function, ...)                                                  \
     {                                                                                                                  \
         .name = Name, .since = version, .in = {least, most}, .out = outputs, .parse = parse_function, .infer = infer,  \
@@ -237,11 +264,15 @@ static const gr_kernel kernels[] = {{"simd", simd_prepare, simd_run, NULL}, {"re
     }
 
 const gr_op op_norm[] = {
-    ROW("LayerNormalization", 1, 2, 3, 3, parse_contrib, .flags = GR_OP_ROWS),
-    ROW("LayerNormalization", 17, 2, 3, 3, parse_17, .flags = GR_OP_ROWS),
-    ROW("RMSNormalization", 23, 2, 2, 1, parse_rms, .flags = GR_OP_ROWS),
-    ROW("SimplifiedLayerNormalization", 1, 2, 2, 2, parse_rms, .flags = GR_OP_ROWS),
-    ROW("SimplifiedLayerNormalization", 1, 2, 2, 2, parse_rms, .flags = GR_OP_ROWS, .domain = "com.microsoft"),
-    ROW("AddLayerNormalization", 1, 3, 4, 2, parse_add, .flags = GR_OP_ROWS, .domain = "graphrun"),
+    ROW("LayerNormalization", 1, 2, 3, 3, parse_contrib, .flags = GR_OP_ROWS | GR_OP_FOREIGN,
+        .function = spell_layer_norm),
+    ROW("LayerNormalization", 17, 2, 3, 3, parse_17, .function = spell_layer_norm, .flags = GR_OP_ROWS),
+    ROW("RMSNormalization", 23, 2, 2, 1, parse_rms, .function = spell_rms_norm, .flags = GR_OP_ROWS),
+    ROW("SimplifiedLayerNormalization", 1, 2, 2, 2, parse_rms, .flags = GR_OP_ROWS | GR_OP_FOREIGN,
+        .function = spell_rms_norm),
+    ROW("SimplifiedLayerNormalization", 1, 2, 2, 2, parse_rms, .flags = GR_OP_ROWS, .function = spell_rms_norm,
+        .domain = "com.microsoft"),
+    ROW("AddLayerNormalization", 1, 3, 4, 2, parse_add, .flags = GR_OP_ROWS, .function = spell_add_layer_norm,
+        .domain = "graphrun"),
     {0},
 };

@@ -106,6 +106,7 @@ typedef struct gr_step {
 } gr_step;
 
 struct gr_body;
+struct gr_spell;
 
 /* Why a kernel declines, or a rule does not match. */
 typedef struct gr_why {
@@ -128,6 +129,7 @@ enum gr_op_flags {
     GR_OP_MOVE = 2,        /* elements of outputs are copies of elements of inputs 0 (all data inputs for Concat and
                               the like, marked GR_OP_MOVE_ALL): kernels accept any element type of 8 bytes */
     GR_OP_MOVE_ALL = 4,
+    GR_OP_FOREIGN = 4096,  /* in ai.onnx, where only ONNX Runtime has it */
     GR_OP_COMMUTES = 8,    /* inputs 0 and 1 may be exchanged */
     GR_OP_INPLACE = 16,    /* output 0 may share memory with an input of the same size: each element is read before it
                               is written, element by element */
@@ -160,6 +162,9 @@ struct gr_op {
     const char *domain;    /* NULL: ai.onnx */
     /* For operators that are put together from others (exec/body.h); else NULL. */
     gr_status (*body)(struct gr_body *b);
+    /* Writes what a node is in operators that everybody has (graph/spell.h): for the domain graphrun, what is foreign to
+     * ai.onnx, and what older opsets lack; else NULL. */
+    gr_status (*function)(struct gr_spell *s);
     const char *const *graphs; /* names of graph attributes in the order of node->subgraphs, NULL-ended; NULL: none */
 };
 

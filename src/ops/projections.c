@@ -6,6 +6,8 @@
  */
 #include "elem.h"
 #include "exec/product.h"
+#include "graph/spell.h"
+#include <stdio.h>
 
 typedef struct params {
     bool trans; /* every W_i is stored as its transpose */
@@ -110,6 +112,31 @@ static const gr_kernel kernels[] = {{"dnnl", prepare_dnnl, gr_products_run, gr_p
                                     {"ref", NULL, ref_run, NULL},
                                     {0}};
 
+enum { SPELLED = 64 };
+
+static gr_status spell(gr_spell *s)
+{
+    bool trans;
+    char inputs[SPELLED * 32] = "x", outputs[SPELLED * 16] = "";
+    int in = 1, out = 0;
+    if (s->nout > SPELLED)
+        return gr_fail(s->err, GR_EUNSUPPORTED, "it has %u outputs, more than %d", s->nout, SPELLED);
+    GR_TRY(gr_attr_bool(s->node->attrs, "transB", false, &trans, s->err));
+    for (uint32_t o = 0; o < s->nout; o++) {
+        in += snprintf(inputs + in, sizeof inputs - (size_t)in, ", w_%u, b_%u", o, o);
+        out += snprintf(outputs + out, sizeof outputs - (size_t)out, "%sy_%u", o ? ", " : "", o);
+    }
+    gr_spell_begin(s, inputs, outputs);
+    for (uint32_t o = 0; o < s->nout; o++) {
+        bool bias = gr_spell_in(s, 2 + 2 * o);
+        if (!gr_spell_wants(s, o)) continue;
+        if (trans) gr_spell_node(s, "columns_%u = Transpose <perm = [1, 0]> (w_%u)", o, o);
+        gr_spell_node(s, "%s_%u = MatMul (x, %s_%u)", bias ? "product" : "y", o, trans ? "columns" : "w", o);
+        if (bias) gr_spell_node(s, "y_%u = Add (product_%u, b_%u)", o, o, o);
+    }
+    return GR_OK;
+}
+
 const gr_op op_projections[] = {
     {.name = "Projections",
      .since = 1,
@@ -119,6 +146,7 @@ const gr_op op_projections[] = {
      .parse = parse,
      .infer = infer,
      .kernels = kernels,
+     .function = spell,
      .domain = "graphrun"},
     {0},
 };

@@ -4,6 +4,7 @@
  * the tokens that a mask keeps, and graphrun.Normalize, rows of length 1.
  */
 #include "elem.h"
+#include "graph/spell.h"
 #include "simd/simd.h"
 
 typedef struct params {
@@ -149,6 +150,43 @@ static const gr_kernel pool_kernels[] = {{"simd", prepare_float, run_pool, NULL}
 static const gr_kernel normalize_kernels[] = {
     {"simd", prepare_float, run_normalize, NULL}, {"ref", NULL, ref_normalize, NULL}, {0}};
 
+/* to = max(from, min) */
+static gr_status spell_least(gr_spell *s, const char *to, const char *from)
+{
+    float least;
+    GR_TRY(gr_attr_float(s->node->attrs, "min", 0, &least, s->err));
+    gr_spell_float(s, "least", gr_spell_dtype(s, 0), (double)least);
+    gr_spell_node(s, "%s = Max (%s, least)", to, from);
+    return GR_OK;
+}
+
+static gr_status spell_pool(gr_spell *s)
+{
+    gr_spell_begin(s, "x, mask", "y");
+    gr_spell_length(s, "tokens", "x", 1);
+    gr_spell_ints(s, "one", 1, (int64_t[]){1});
+    gr_spell_node(s, "column = Concat <axis = 0> (one, tokens, one)");
+    gr_spell_node(s, "weights = Expand (mask, column)");
+    gr_spell_node(s, "weighted = Mul (x, weights)");
+    gr_spell_axes(s, "sum", "ReduceSum", "weighted", 1, (int64_t[]){1});
+    gr_spell_axes(s, "count", "ReduceSum", "weights", 1, (int64_t[]){1});
+    GR_TRY(spell_least(s, "divisor", "count"));
+    gr_spell_node(s, "mean = Div (sum, divisor)");
+    gr_spell_axes(s, "y", "Squeeze", "mean", 1, (int64_t[]){1});
+    return GR_OK;
+}
+
+static gr_status spell_normalize(gr_spell *s)
+{
+    gr_spell_begin(s, "x", "y");
+    gr_spell_node(s, "square = Mul (x, x)");
+    gr_spell_axes(s, "sum", "ReduceSum", "square", 1, (int64_t[]){-1});
+    gr_spell_node(s, "root = Sqrt (sum)");
+    GR_TRY(spell_least(s, "length", "root"));
+    gr_spell_node(s, "y = Div (x, length)");
+    return GR_OK;
+}
+
 const gr_op op_sentence[] = {
     {.name = "MeanPool",
      .since = 1,
@@ -157,6 +195,7 @@ const gr_op op_sentence[] = {
      .parse = parse,
      .infer = infer_pool,
      .kernels = pool_kernels,
+     .function = spell_pool,
      .domain = "graphrun"},
     {.name = "Normalize",
      .since = 1,
@@ -165,6 +204,7 @@ const gr_op op_sentence[] = {
      .parse = parse,
      .infer = infer_normalize,
      .kernels = normalize_kernels,
+     .function = spell_normalize,
      .domain = "graphrun"},
     {0},
 };

@@ -2,6 +2,7 @@
  *
  * Operators that make tensors out of shapes and numbers: Shape, Size, ConstantOfShape, Range, EyeLike.
  */
+#include "graph/spell.h"
 #include "loops.h"
 #include "move.h"
 
@@ -51,6 +52,20 @@ static gr_status infer_shape(const gr_infer *c, gr_err *err)
     gr_dim *d = gr_dims(c, 1);
     d[0] = GR_DIM(shape_count(c->params, c->in[0]->rank, &start));
     return gr_set(c, 0, GR_INT64, 1, d);
+}
+
+/* A part of the shape as opsets before 15 have to write it. */
+static gr_status spell_shape(gr_spell *s)
+{
+    int64_t start, end;
+    GR_TRY(gr_attr_int(s->node->attrs, "start", 0, &start, s->err));
+    GR_TRY(gr_attr_int(s->node->attrs, "end", INT64_MAX, &end, s->err));
+    gr_spell_begin(s, "x", "shape");
+    gr_spell_node(s, "all = Shape (x)");
+    gr_spell_ints(s, "start", 1, &start);
+    gr_spell_ints(s, "end", 1, &end);
+    gr_spell_slice(s, "shape", "all", 0, "start", "end");
+    return GR_OK;
 }
 
 static gr_status run_shape(const gr_step *s, gr_err *err)
@@ -336,7 +351,11 @@ static const gr_kernel k_eye[] = {{"ref", NULL, run_eye, NULL}, {0}};
         .name = NAME, .since = SINCE, .in = {INPUTS, INPUTS}, .out = 1, .flags = FLAGS, .parse = PARSE,                \
         .infer = infer_##which, .contents = contents_of_##which, .kernels = k_##which                                  \
     }
-#define SHAPE(since)    ROW("Shape", since, 1, GR_OP_UNALIGNED, parse_shape, shape)
+#define SHAPE(version)                                                                                                 \
+    {                                                                                                                  \
+        .name = "Shape", .since = version, .in = {1, 1}, .out = 1, .flags = GR_OP_UNALIGNED, .parse = parse_shape,     \
+        .infer = infer_shape, .contents = contents_of_shape, .kernels = k_shape, .function = spell_shape               \
+    }
 #define SIZE(since)     ROW("Size", since, 1, GR_OP_UNALIGNED, NULL, size)
 #define CONSTANT(since) ROW("ConstantOfShape", since, 1, GR_OP_DYNAMIC, parse_constant, constant)
 #define EYE(since)      GR_OP_ROW("EyeLike", since, 1, 1, 1, GR_OP_UNALIGNED, parse_eye, infer_eye, k_eye)

@@ -8,6 +8,8 @@
 #include "codes.h"
 #include "elem.h"
 #include "exec/columns.h"
+#include "graph/spell.h"
+#include <stdio.h>
 
 enum { X, W, SCALE, ZERO, BIAS, RESIDUAL };
 
@@ -217,8 +219,41 @@ static gr_status ref_run(const gr_step *s, gr_err *err)
 
 static const gr_kernel kernels[] = {{"columns", prepare, run, NULL}, {"ref", NULL, ref_run, NULL}, {0}};
 
+static gr_status spell(gr_spell *s)
+{
+    const gr_attrs attrs = s->node->attrs;
+    const gr_dtype codes = gr_spell_dtype(s, W), dtype = gr_spell_dtype(s, X);
+    int64_t axis, block;
+    bool trans, bias = gr_spell_in(s, BIAS), residual = gr_spell_in(s, RESIDUAL), zero = gr_spell_in(s, ZERO);
+    const char *how;
+    GR_TRY(gr_attr_bool(attrs, "transB", false, &trans, s->err));
+    GR_TRY(gr_attr_int(attrs, "axis", 1, &axis, s->err));
+    GR_TRY(gr_attr_int(attrs, "block_size", 0, &block, s->err));
+    GR_TRY(gr_attr_string(attrs, "activation", "", &how, s->err));
+    const bool one = !block && gr_spell_rank(s, SCALE) == 1 && gr_spell_dim(s, SCALE, 0) == 1;
+    const int64_t needs = gr_dtype_bits(codes) < 4 ? 25 : gr_dtype_bits(codes) < 8 || block ? 21 : 13;
+    if (s->opset < needs)
+        return gr_fail(s->err, GR_EUNSUPPORTED, "its weights need DequantizeLinear of opset %lld", (long long)needs);
+    gr_spell_begin(s, "x, w, scale, zero, bias, residual", "y");
+    if (one) {
+        gr_spell_node(s, "none = Constant <value = int64[0] {}> ()");
+        gr_spell_node(s, "scale_one = Reshape (scale, none)");
+        if (zero) gr_spell_node(s, "zero_one = Reshape (zero, none)");
+    }
+    char size[48] = "";
+    if (block) snprintf(size, sizeof size, ", block_size = %lld", (long long)block);
+    gr_spell_node(s, "matrix = DequantizeLinear <axis = %lld%s> (w, scale%s%s%s)", (long long)axis, size,
+                  one ? "_one" : "", zero ? ", zero" : "", zero && one ? "_one" : "");
+    if (trans) gr_spell_node(s, "columns = Transpose <perm = [1, 0]> (matrix)");
+    gr_spell_node(s, "product = MatMul (x, %s)", trans ? "columns" : "matrix");
+    if (bias) gr_spell_node(s, "biased = Add (product, bias)");
+    gr_spell_activation(s, residual ? "activated" : "y", how, bias ? "biased" : "product", dtype);
+    if (residual) gr_spell_node(s, "y = Add (activated, residual)");
+    return GR_OK;
+}
+
 const gr_op op_weight_only[] = {
     {"WeightOnlyLinear", 1, .in = {3, 6}, .out = 1, .parse = parse, .infer = infer, .kernels = kernels,
-     .domain = "graphrun"},
+     .function = spell, .domain = "graphrun"},
     {0},
 };
