@@ -270,7 +270,7 @@ static gr_status choose_kernel(gr_plan *p, plan_step *ps, gr_err *err)
 {
     gr_step *s = &ps->step;
     gr_why why = {0};
-    const bool by_rows = (s->op->flags & (GR_OP_ROWS | GR_OP_KEY_ROWS)) && (s->rows || s->key_rows);
+    const bool by_rows = (s->op->flags & (GR_OP_ROWS | GR_OP_KEY_ROWS | GR_OP_ANY_ROWS | GR_OP_POOL_ROWS)) && (s->rows || s->key_rows);
     for (const gr_kernel *k = s->op->kernels; k->name; k++) {
         s->scratch_size = 0;
         s->state = NULL;

@@ -62,6 +62,8 @@ struct gr_plan {
     bool *whole;       /* by node id: its kernel wants all rows, as was found out in an earlier attempt */
     bool again;        /* that was found out just now */
     uint32_t mask;     /* slot of the mask that tells padding */
+    size_t nweights;
+    uint32_t *weights; /* slots of what pooling multiplies rows with */
     bool from_start;   /* what is seen of a sequence begins with its first token */
     uint32_t rows_from; /* the sets are filled before this step */
     double *times; /* NULL: not profiled; seconds on a clock when step i of the last run began, and after the last */

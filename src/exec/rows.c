@@ -108,7 +108,9 @@ gr_status gr_rows_find_early(gr_plan *p, gr_err *err)
     if (!(p->early = GR_NEWS(p->arena, g->nnodes + 1, bool))) return gr_nomem(err);
     bool *early = p->early, nested = false;
     for (const gr_node *n = g->last; n; n = n->prev) {
-        if ((n->op->flags & GR_OP_KEY_ROWS) && gr_in(n, 3) && gr_in(n, 3)->def) early[gr_in(n, 3)->def->id] = true;
+        const uint32_t mask = n->op->flags & GR_OP_KEY_ROWS ? 3 : 1;
+        const bool masked = n->op->flags & (GR_OP_KEY_ROWS | GR_OP_POOL_ROWS);
+        if (masked && gr_in(n, mask) && gr_in(n, mask)->def) early[gr_in(n, mask)->def->id] = true;
         if (!early[n->id]) continue;
         nested |= n->op->flags & GR_OP_KEY_ROWS; /* a mask that attention has made: nothing can be known before */
         for (uint32_t i = 0; i < n->nin; i++)
@@ -148,8 +150,10 @@ static bool by_rows(choice *c, const plan_step *ps)
     gr_plan *p = c->p;
     const slot *x = in_slot(p, ps, 0);
     int64_t batch, tokens;
-    if (!(ps->op->flags & (GR_OP_ROWS | GR_OP_KEY_ROWS)) || ps->dynamic || !x) return false;
-    if (p->whole[ps->node->id] || p->early[ps->node->id]) return false;
+    if (ps->dynamic || p->whole[ps->node->id] || p->early[ps->node->id]) return false;
+    if (ps->op->flags & GR_OP_ANY_ROWS)
+        return ps->out[0] != NO_SLOT && in_grid(&p->slots[ps->out[0]].t, c->batch, c->tokens);
+    if (!(ps->op->flags & (GR_OP_ROWS | GR_OP_KEY_ROWS)) || !x) return false;
     if (is_attention(ps))
         return has_grid(p, ps, &batch, &tokens) && batch == c->batch && tokens == c->tokens &&
                p->slots[ps->in[3]].root == p->mask;
@@ -179,6 +183,19 @@ static bool takes_first(choice *c, const plan_step *ps)
     return index == 0 && x->t.rank == 3 && x->t.dims[0] == c->batch && x->t.dims[1] == c->tokens;
 }
 
+/* Pooling of a grid with weights that are known before the first row is made. */
+static bool pools(choice *c, const plan_step *ps)
+{
+    gr_plan *p = c->p;
+    if (!(ps->op->flags & GR_OP_POOL_ROWS) || ps->dynamic || p->whole[ps->node->id]) return false;
+    const slot *x = in_slot(p, ps, 0), *w = in_slot(p, ps, 1);
+    if (!x || !w || x->place != IN_BLOCK || (w->place != IN_BLOCK && w->place != IS_INPUT)) return false;
+    const gr_node *maker = gr_in(ps->node, 1)->def;
+    const int64_t *d = x->t.dims, *e = w->t.dims;
+    return (!maker || p->early[maker->id]) && x->t.rank == 3 && d[0] == c->batch && d[1] == c->tokens &&
+           w->t.dtype == GR_FLOAT && w->t.rank == 3 && e[0] == c->batch && e[1] == c->tokens && e[2] == 1;
+}
+
 static int set_of(choice *c, const plan_step *ps)
 {
     int set = NONE;
@@ -196,10 +213,15 @@ static void choose_step(choice *c, const plan_step *ps)
         want(c, ps->in[0], FIRST);
         return;
     }
+    if (pools(c, ps)) {
+        want(c, ps->in[0], LIVE);
+        want(c, ps->in[1], ALL);
+        return;
+    }
     for (uint32_t i = 0; i < ps->nin; i++) {
         const slot *s = in_slot(c->p, ps, i);
         if (!s || s->place == IS_CONST) continue;
-        if (!by_rows(c, ps))
+        if (!by_rows(c, ps) || (ps->op->flags & GR_OP_ANY_ROWS))
             want(c, ps->in[i], ALL);
         else if (is_attention(ps))
             want(c, ps->in[i], i == 0 ? set : i < 3 ? LIVE : ALL);
@@ -266,8 +288,12 @@ static gr_status settle_step(choice *c, plan_step *steps, size_t *n, plan_step *
     int set = ps->nout && ps->out[0] != NO_SLOT ? p->slots[ps->out[0]].rows : ALL;
     for (uint32_t o = 0; o < ps->nout; o++)
         if (ps->out[o] != NO_SLOT) set = p->slots[ps->out[o]].rows;
-    bool rows = by_rows(c, ps);
-    for (uint32_t i = 0; rows && set != ALL && i < ps->nin; i++) {
+    bool rows = by_rows(c, ps), any = ps->op->flags & GR_OP_ANY_ROWS;
+    if (pools(c, ps) && p->slots[p->slots[ps->in[0]].root].rows != ALL) {
+        ps->step.key_rows = &p->sets[p->slots[p->slots[ps->in[0]].root].rows];
+        p->weights[p->nweights++] = ps->in[1];
+    }
+    for (uint32_t i = 0; rows && !any && set != ALL && i < ps->nin; i++) {
         const slot *s = in_slot(p, ps, i);
         if (!s || s->place == IS_CONST || (is_attention(ps) && i > 0)) continue;
         if (p->slots[s->root].rows == set) continue;
@@ -288,7 +314,8 @@ static gr_status settle(choice *c, gr_err *err)
     slot *slots = GR_NEWS(p->arena, p->nslots + inputs + p->nwanted, slot);
     plan_step *steps = GR_NEWS(p->arena, p->nsteps + inputs + p->nwanted, plan_step);
     p->sets = GR_NEWS(p->arena, SETS, gr_rows);
-    if (!slots || !steps || !p->sets) return gr_nomem(err);
+    p->weights = GR_NEWS(p->arena, p->nsteps, uint32_t);
+    if (!slots || !steps || !p->sets || !p->weights) return gr_nomem(err);
     memcpy(slots, p->slots, p->nslots * sizeof *slots);
     p->slots = slots;
     for (size_t i = 0; i < p->nslots; i++) slots[i].rows = c->need[i] == NONE ? ALL : c->need[i];
@@ -338,6 +365,18 @@ gr_status gr_rows_choose(gr_plan *p, gr_err *err)
 
 /* ---- running ---- */
 
+/* Whether pooling gives weight to a row that attention does not see. */
+static bool weighs(const gr_plan *p, int64_t b, int64_t begin, int64_t end)
+{
+    const int64_t tokens = p->sets[LIVE].tokens;
+    for (size_t i = 0; i < p->nweights; i++) {
+        const float *w = (const float *)p->slots[p->weights[i]].t.data + b * tokens;
+        for (int64_t t = 0; t < tokens; t++)
+            if ((t < begin || t >= end) && w[t] != 0) return true;
+    }
+    return false;
+}
+
 void gr_rows_fill(gr_plan *p)
 {
     gr_rows *live = &p->sets[LIVE], *first = &p->sets[FIRST];
@@ -351,6 +390,7 @@ void gr_rows_fill(gr_plan *p)
         first->index[b] = (int32_t)(b * live->tokens);
         gr_live_keys(mask + b * live->tokens, live->tokens, &begin, &end);
         if (p->from_start) begin = 0;
+        if (weighs(p, b, begin, end)) begin = 0, end = live->tokens;
         for (int64_t t = begin; t < end; t++) live->index[live->count++] = (int32_t)(b * live->tokens + t);
     }
     live->first[live->batch] = live->count;

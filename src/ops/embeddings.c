@@ -217,17 +217,19 @@ static gr_status simd_run(const gr_step *s, gr_err *err)
     const gr_tensor *y = s->out[0], *scale = gr_step_in(s, SCALE), *bias = gr_step_in(s, BIAS);
     const size_t n = (size_t)w.width;
     const float *g = NULL, *b = NULL;
+    const int64_t rows = s->rows ? s->rows->count : w.rows;
     GR_TRY(check_ids(s, &w, err));
     if (scale) g = aligned(scale, 0, w.width, s->scratch);
     if (bias) b = aligned(bias, 0, w.width, (float *)s->scratch + n);
-#pragma omp parallel for schedule(static) num_threads(gr_step_threads(s)) if (y->elements >= GR_PARALLEL_MIN)
-    for (int64_t row = 0; row < w.rows; row++) {
+#pragma omp parallel for schedule(static) num_threads(gr_step_threads(s)) if (rows * w.width >= GR_PARALLEL_MIN)
+    for (int64_t i = 0; i < rows; i++) {
+        const int64_t row = s->rows ? s->rows->index[i] : i;
         float *sum = (float *)s->scratch + (2 + 2 * (size_t)omp_get_thread_num()) * n, *buffer = sum + n;
-        float *to = (float *)y->data + row * w.width;
+        float *to = (float *)y->data + i * w.width;
         const float *x = NULL;
-        for (int i = 0; i < w.n; i++) {
-            const bool last = i == w.n - 1;
-            const float *more = aligned(w.of[i].values, row_at(&w, &w.of[i], y->dims, row), w.width, x ? buffer : sum);
+        for (int k = 0; k < w.n; k++) {
+            const bool last = k == w.n - 1;
+            const float *more = aligned(w.of[k].values, row_at(&w, &w.of[k], y->dims, row), w.width, x ? buffer : sum);
             if (last && scale)
                 v->layernorm(n, x ? x : more, x ? more : NULL, g, b, GR_PARAMS(params, s)->epsilon, NULL, to);
             else if (x)
@@ -271,7 +273,7 @@ const gr_op op_embeddings[] = {
      .since = 1,
      .in = {0, FIRST + 2 * MOST}, /* scale and bias are absent where there is no norm */
      .out = 1,
-     .flags = GR_OP_UNALIGNED | GR_OP_NARROW,
+     .flags = GR_OP_UNALIGNED | GR_OP_NARROW | GR_OP_ANY_ROWS,
      .parse = parse,
      .infer = infer,
      .kernels = kernels,

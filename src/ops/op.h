@@ -141,6 +141,9 @@ enum gr_op_flags {
     GR_OP_UNPACKS = 1024,  /* makes floats of constant codes: not folded for a matrix of codes, which stays small */
     GR_OP_ROWS = 2048,     /* row i of the outputs (all axes but the last) depends on row i of the inputs that have as
                               many, and on constants */
+    GR_OP_ANY_ROWS = 8192, /* makes any row of output 0 from whole inputs */
+    GR_OP_POOL_ROWS = 16384, /* reads rows of input 0, those of step->key_rows; rows are left out whose weights in input
+                              1, [batch, tokens, 1], are 0 */
     GR_OP_KEY_ROWS = 4096, /* that, for input 0 alone; inputs 1 and 2 are keys and values, input 3 is added to scores */
     GR_OP_PLAIN_GRAPHS = 256, /* a graph attribute that is absent stands for the graph that gives its input back */
 };

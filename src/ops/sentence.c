@@ -94,9 +94,12 @@ static gr_status run_pool(const gr_step *s, gr_err *err)
         const int64_t n = p.width - from < STRETCH ? p.width - from : STRETCH;
         float *y = (float *)s->out[0]->data + b * p.width + from, count = 0;
         memset(y, 0, (size_t)n * sizeof *y);
-        for (int64_t t = 0; t < p.tokens; t++) {
+        const gr_rows *rows = s->key_rows;
+        const int64_t first = rows ? rows->first[b] : b * p.tokens, end = rows ? rows->first[b + 1] : first + p.tokens;
+        for (int64_t row = first; row < end; row++) {
+            const int64_t t = (rows ? rows->index[row] : row) - b * p.tokens;
             const float m = mask[b * p.mask_batch + t * p.mask_token];
-            const float *x = (const float *)s->in[0]->data + (b * p.tokens + t) * p.width + from;
+            const float *x = (const float *)s->in[0]->data + row * p.width + from;
             for (int64_t j = 0; j < n; j++) y[j] += x[j] * m;
             count += m;
         }
@@ -194,6 +197,7 @@ const gr_op op_sentence[] = {
      .out = 1,
      .parse = parse,
      .infer = infer_pool,
+     .flags = GR_OP_POOL_ROWS,
      .kernels = pool_kernels,
      .function = spell_pool,
      .domain = "graphrun"},

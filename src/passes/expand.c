@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Expand in front of an element-wise operator that broadcasts anyway: Cast(Expand(x)) becomes Expand(Cast(x)), and an
+ * Expand in front of an element-wise operator that broadcasts anyway: f(Expand(x), c) becomes Expand(f(x, c)), and an
  * operand keeps its small shape where the other operands give the result its shape. Masks stay [batch, 1, 1, keys].
  * Requires inference and no-op.
  */
 #include "match.h"
 #include "passes.h"
+
+enum { MAX_OPERANDS = 3 };
 
 static bool is_op(const gr_node *n, const char *const *names)
 {
@@ -37,11 +39,47 @@ static bool same_without(const gr_node *n, uint32_t i, const gr_value *x)
     return true;
 }
 
+static bool same_dims(const gr_type *a, const gr_type *b)
+{
+    if (a->rank != b->rank || a->rank < 0) return false;
+    for (int i = 0; i < a->rank; i++)
+        if (!gr_dim_same(a->dims[i], b->dims[i])) return false;
+    return true;
+}
+
+/* The Expand among the operands that has the shape of the result, if without the Expands the result is smaller. */
+static gr_node *expand_to_sink(const gr_node *n)
+{
+    const gr_type *y = &n->out[0]->type;
+    gr_node *found = NULL;
+    for (uint32_t i = 0; i < n->nin; i++) {
+        gr_node *e = expand_of(gr_in(n, i));
+        if (e && same_dims(&e->out[0]->type, y)) found = e;
+        if (!gr_in(n, i)) return NULL;
+    }
+    for (int axis = 0; found && axis < y->rank; axis++) {
+        bool given = gr_dim_is(y->dims[axis], 1);
+        for (uint32_t i = 0; i < n->nin; i++) {
+            const gr_node *e = expand_of(gr_in(n, i));
+            const gr_type *t = &(e ? gr_in(e, 0) : gr_in(n, i))->type;
+            const int at = axis - (y->rank - t->rank);
+            if (t->rank < 0) return NULL;
+            given |= at >= 0 && gr_dim_same(t->dims[at], y->dims[axis]);
+        }
+        if (!given) return found;
+    }
+    return NULL;
+}
+
+/* f(Expand(x), c) is Expand(f(x, c)). */
 static gr_status sink(gr_node *n, gr_node *expand, int *hits, gr_err *err)
 {
     gr_build b = {n->graph, n, err};
-    gr_value *x = gr_in(expand, 0), *in[] = {NULL, gr_in(expand, 1)}, *old = n->out[0];
-    in[0] = gr_build_node(&b, "", n->op->name, n->attrs, 1, &x);
+    gr_value *in[MAX_OPERANDS], *old = n->out[0];
+    for (uint32_t i = 0; i < n->nin; i++)
+        in[i] = expand_of(gr_in(n, i)) ? gr_in(expand_of(gr_in(n, i)), 0) : gr_in(n, i);
+    in[0] = gr_build_node(&b, "", n->op->name, n->attrs, n->nin, in);
+    in[1] = gr_in(expand, 1);
     gr_value *y = in[0] ? gr_build_node(&b, "", "Expand", (gr_attrs){0}, 2, in) : NULL;
     if (!y) return err ? err->status : GR_ENOMEM;
     y->type = old->type;
@@ -58,8 +96,10 @@ gr_status gr_pass_expand(gr_graph *g, int *hits, gr_err *err)
     for (gr_node *n = g->first, *next; n && !gr_pass_stopped(g); n = next) {
         next = n->next;
         if (!n->out[0] || n->out[0]->konst) continue;
-        if (is_op(n, unary) && expand_of(gr_in(n, 0)) && n->nin == 1)
-            GR_TRY(sink(n, expand_of(gr_in(n, 0)), hits, err));
+        if ((is_op(n, unary) || is_op(n, binary)) && n->nin <= MAX_OPERANDS && expand_to_sink(n)) {
+            GR_TRY(sink(n, expand_to_sink(n), hits, err));
+            continue;
+        }
         for (uint32_t i = 0; is_op(n, binary) && i < n->nin; i++) {
             gr_node *e = expand_of(gr_in(n, i));
             if (!e || !same_without(n, i, gr_in(e, 0))) continue;
