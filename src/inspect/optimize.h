@@ -17,6 +17,10 @@ typedef enum gr_form {
 /* The document to save; free it before the model. Operators that have no other spelling stay as they are. */
 gr_status gr_optimize(gr_model *m, gr_form form, gr_doc **out, gr_err *err);
 
+/* The function bodies of the operator `name` ("graphrun.Attention") in the graph that runs: each kind once, at most 64.
+ * GR_EINVAL if it has no such operator. */
+gr_status gr_print_bodies(gr_model *m, const char *name, gr_write_fn write, void *user, gr_err *err);
+
 /* What `form` puts in the place of a node, NULL for the node itself. */
 gr_spell_fn gr_form_body(gr_form form, const gr_node *n);
 

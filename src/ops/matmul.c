@@ -359,16 +359,16 @@ static const gr_kernel kernels[] = {
 /* y = activation(x W + b) + residual */
 static gr_status spell_linear(gr_spell *s)
 {
-    bool transposed;
-    const char *activation, *y = "product";
+    bool transposed, bias = gr_spell_in(s, 2), residual = gr_spell_in(s, 3);
+    const char *activation, *last = residual ? "activated" : "y";
     GR_TRY(gr_attr_bool(s->node->attrs, "transB", false, &transposed, s->err));
     GR_TRY(gr_attr_string(s->node->attrs, "activation", "", &activation, s->err));
+    const char *biased = *activation ? "biased" : last, *product = bias ? "product" : biased;
     gr_spell_begin(s, "x, w, b, residual", "y");
     if (transposed) gr_spell_node(s, "columns = Transpose <perm = [1, 0]> (w)");
-    gr_spell_node(s, "product = MatMul (x, %s)", transposed ? "columns" : "w");
-    if (gr_spell_in(s, 2)) gr_spell_node(s, "%s = Add (product, b)", y = "biased");
-    bool residual = gr_spell_in(s, 3);
-    gr_spell_activation(s, residual ? "activated" : "y", activation, y, gr_spell_dtype(s, 0));
+    gr_spell_node(s, "%s = MatMul (x, %s)", product, transposed ? "columns" : "w");
+    if (bias) gr_spell_node(s, "%s = Add (product, b)", biased);
+    if (*activation) gr_spell_activation(s, last, activation, biased, gr_spell_dtype(s, 0));
     if (residual) gr_spell_node(s, "y = Add (activated, residual)");
     return GR_OK;
 }

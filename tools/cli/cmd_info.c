@@ -4,6 +4,7 @@
  */
 #include "engine.h"
 #include "inspect/hash.h"
+#include "inspect/optimize.h"
 #include "json.h"
 #include "tensor.h"
 #include <errno.h>
@@ -205,6 +206,7 @@ static int print(const cli_command *self, int argc, char **argv)
     engine e = {0};
     int64_t elide = 16;
     bool all = false, optimized = false, outlined = false, textconv = false;
+    const char *function = NULL;
     cli_list names = {0};
     gr_err err;
     const cli_option options[] = {
@@ -213,6 +215,8 @@ static int print(const cli_command *self, int argc, char **argv)
         {"--optimized", NULL, CLI_FLAG, &optimized, "print the graph that runs, after the passes, not the file", 0},
         {"--outlined", NULL, CLI_FLAG, &outlined, "the same as calls of functions: embeddings, layers, pooler, heads", 0},
         {"--textconv", NULL, CLI_FLAG, &textconv, "print a hash of its contents for what is elided, for git diff", 0},
+        {"--function", "NAME", CLI_WORD, &function,
+         "only what this operator of that graph (graphrun.Attention)\nstands for, as functions of ONNX's operators", 0},
         {0}};
     cli_parse(self, options, argc, argv, &names);
     if (names.n != 1) cli_usage(self, "give one model");
@@ -220,8 +224,10 @@ static int print(const cli_command *self, int argc, char **argv)
     if (!engine_load(&e, names.items[0], &err)) engine_die(&e, &err);
     gr_print_level level = outlined ? GR_PRINT_OUTLINED : optimized ? GR_PRINT_OPTIMIZED : GR_PRINT_FILE;
     errno = 0;
-    if (gr_model_print(e.model, level, all ? SIZE_MAX : (size_t)elide,
-                       write_stdout, NULL, &err) != GR_OK) {
+    gr_status status = function ? gr_print_bodies(e.model, function, write_stdout, NULL, &err)
+                                : gr_model_print(e.model, level, all ? SIZE_MAX : (size_t)elide, write_stdout, NULL,
+                                                 &err);
+    if (status != GR_OK) {
         if (ferror(stdout)) cli_die(CLI_EXIT_FAILURE, "standard output: %s", strerror(errno));
         engine_die(&e, &err);
     }
