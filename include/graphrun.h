@@ -147,6 +147,10 @@ typedef struct gr_model_options {
     size_t struct_size;     /* sizeof(gr_model_options), so that later versions can add fields */
     size_t max_graph_bytes; /* memory for the graph without its weights; 0: 512 MiB */
     bool no_passes;         /* true: run the nodes of the file as they are */
+    /* true: what the file rounds is rounded so. Products between DequantizeLinear, which it has in floats, are computed
+     * in floats; otherwise their sums are exact integers, which is faster and mostly nearer to the model before it was
+     * quantised. Products of integers are exact in either case. */
+    bool strict;
 } gr_model_options;
 
 /* Load a model from an .onnx file or, if its name ends in .onnxtxt, from ONNX's textual syntax. The file is mapped, not

@@ -96,6 +96,7 @@ static gr_status build_variant(gr_model *m, const gr_variant *v, made *out, gr_e
         GR_TRY(check_declared(out->graph, &m->doc->graph->info, "value", err));
         GR_TRY(gr_summary_file(m->doc, out->graph, m->arena, &m->summary, err));
     }
+    out->graph->strict = m->options.strict;
     if (!v->raw && !m->options.no_passes) GR_TRY(gr_passes_run(out->graph, v->passes, err));
     GR_TRY(gr_graph_infer(out->graph, FOLD_LARGE, err));
 #ifndef NDEBUG

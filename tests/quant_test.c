@@ -190,6 +190,48 @@ static void test_around_products(void)
             {0}});
 }
 
+/* The value that a model computes for x = [[1, 2, 3, 4]], and which fused operators are its steps. */
+static float run_layer(const gr_model_options *options, int *quantized, int *weight_only)
+{
+    static const char text[] =
+        HEAD "g (float[N,4] x) => (float[N,1] y) <int8[4,1] w = {127, -126, 125, -124}, float s = {0.0171}, uint8 z = "
+             "{3}, float ws = {0.0033}> { q = QuantizeLinear (x, s, z)  d = DequantizeLinear (q, s, z)  "
+             "e = DequantizeLinear (w, ws)  y = MatMul (d, e) }";
+    float x[] = {1, 2, 3, 4}, y = 0;
+    gr_model *model = NULL;
+    gr_session *session = NULL;
+    gr_model_summary summary;
+    gr_named_tensor in = {"x", {GR_FLOAT, 2, (int64_t[]){1, 4}, x, sizeof x}}, out = {"y", {.data = &y, .size = sizeof y}};
+    *quantized = *weight_only = 0;
+    CHECK_OK(gr_model_load_memory(text, strlen(text), NULL, options, &model, &err));
+    if (!model) return 0;
+    gr_model_summarize(model, &summary);
+    for (size_t i = 0; i < summary.step_count; i++) {
+        if (!strcmp(summary.steps[i].name, "QuantizedLinear")) *quantized += (int)summary.steps[i].count;
+        if (!strcmp(summary.steps[i].name, "WeightOnlyLinear")) *weight_only += (int)summary.steps[i].count;
+    }
+    CHECK_OK(gr_session_create(model, NULL, &session, &err));
+    if (session) CHECK_OK(gr_session_run(session, &in, 1, &out, 1, &err));
+    gr_session_free(session);
+    gr_model_free(model);
+    return y;
+}
+
+/* A strict model has the products of floats that the file has, and so its bits; still its weights stay codes. */
+static void test_strict(void)
+{
+    const gr_model_options raw = {.struct_size = sizeof raw, .no_passes = true};
+    const gr_model_options strict = {.struct_size = sizeof strict, .strict = true};
+    int quantized, weight_only;
+    const float want = run_layer(&raw, &quantized, &weight_only);
+    const float exact = run_layer(NULL, &quantized, &weight_only);
+    if (quantized != 1 || weight_only != 0) FAIL("not strict: %d and %d fused layers", quantized, weight_only);
+    const float got = run_layer(&strict, &quantized, &weight_only);
+    if (quantized != 0 || weight_only != 1) FAIL("strict: %d and %d fused layers", quantized, weight_only);
+    if (got != want) FAIL("strict gives %.9g, the file's nodes %.9g", (double)got, (double)want);
+    if (exact == want) FAIL("floats round %.9g as integers do: the test tells nothing", (double)exact);
+}
+
 static void test_gemm(void)
 {
     check_edits(
@@ -336,6 +378,7 @@ static void test_zoo(void)
 
 static CU_TestInfo tests[] = {{"after DynamicQuantizeLinear", test_dynamic},
                               {"between QuantizeLinear and DequantizeLinear", test_around_products},
+                              {"strict", test_strict},
                               {"Gemm", test_gemm},
                               {"weights by formula", test_formula},
                               {"tables", test_tables},

@@ -120,6 +120,7 @@ struct gr_graph {
     size_t nsources, capsources;
     gr_source *sources;    /* in an order in which a node follows those it reads; a subgraph has its own */
     bool lifted;           /* a subgraph whose nodes were moved to the graph outside; their values became those there */
+    bool strict;           /* passes keep the file's arithmetic between codes and floats (graphrun.h) */
     struct gr_log *log;    /* what passes note on their way (passes/pass.h); NULL: nobody asks */
 };
 

@@ -4,7 +4,8 @@
  *     MatMulInteger, Cast and Mul, after DynamicQuantizeLinear; com.microsoft's MatMulIntegerToFloat
  *     MatMul or Gemm of two DequantizeLinear, one of a matrix of constant bytes
  * and products of floats with weights of few bits, where A is not dequantised from bytes. Integer sums are exact, as in
- * the file; where the file has floats, the scales are taken out of the sum. Requires quant-weights and gelu.
+ * the file; where the file has floats, the scales are taken out of the sum, unless the graph is strict: then they are
+ * products of floats. Requires quant-weights and gelu.
  */
 #include "passes.h"
 #include "quant.h"
@@ -144,8 +145,9 @@ static bool all_bytes(const gr_value *x, const operands *o)
     return codes->konst->dims[o->transposed] <= LONGEST_SUM && (!gr_in(n, 2) || gr_quant_is_one(gr_in(n, 2)));
 }
 
-static bool operands_of(const gr_node *n, operands *o, gr_why *why)
+static bool operands_of(const gr_match *m, operands *o, gr_why *why)
 {
+    const gr_node *n = m->root;
     const bool gemm = !strcmp(n->op->name, "Gemm");
     const gr_value *x = gr_in(n, 0);
     int64_t ta = 0, tb = 0;
@@ -165,21 +167,21 @@ static bool operands_of(const gr_node *n, operands *o, gr_why *why)
     if (o->bias && (!o->bias->konst || !is_float(o->bias) || o->bias->type.rank != 1 ||
                     !gr_dim_same(o->bias->type.dims[0], columns)))
         return gr_nomatch(why, "the bias is not a constant row");
-    if (all_bytes(x, o)) o->a = x->def;
+    if (!m->g->strict && all_bytes(x, o)) o->a = x->def;
     return true;
 }
 
 static bool check_product(const gr_match *m, gr_why *why)
 {
     operands o;
-    return operands_of(m->root, &o, why);
+    return operands_of(m, &o, why);
 }
 
 static gr_value *rewrite_product(gr_build *b, const gr_match *m)
 {
     operands o;
     gr_why why;
-    if (!operands_of(m->root, &o, &why)) return NULL;
+    if (!operands_of(m, &o, &why)) return NULL;
     if (o.a) {
         gr_value *in[8] = {gr_in(o.a, 0), gr_in(o.w, 0), gr_in(o.a, 1), gr_in(o.w, 1),
                            gr_in(o.a, 2), gr_in(o.w, 2), o.bias};

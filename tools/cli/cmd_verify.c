@@ -20,7 +20,7 @@
 typedef struct verify {
     compare_limits limits;
     bool by_weights; /* no limits are given: the type of the model's weights says what to expect */
-    bool json, no_passes;
+    bool json, no_passes, strict;
     int64_t threads;
     size_t max_memory;
     const char *verbose;
@@ -212,7 +212,8 @@ static bool run_set(verify *v, engine *e, const char *folder, case_result *resul
 
 static bool run_case_sets(verify *v, const test_case *t, case_result *result, gr_err *err)
 {
-    engine e = {.threads = v->threads, .max_memory = v->max_memory, .no_passes = v->no_passes, .verbose = v->verbose};
+    engine e = {.threads = v->threads, .max_memory = v->max_memory, .no_passes = v->no_passes, .strict = v->strict,
+                .verbose = v->verbose};
     if (!t->set_count)
         return cli_fail(err, GR_EIO, "%s: there is no test_data_set folder beside it", cli_show(t->model));
     if (!engine_open(&e, t->model, err)) {
@@ -338,7 +339,7 @@ static int run(const cli_command *self, int argc, char **argv)
     if (rtol < 0 && atol >= 0) v.limits.rtol = TOLERANCE;
     v.by_weights = none && cosine < 0;
     v.threads = options_of.threads, v.max_memory = options_of.max_memory;
-    v.no_passes = options_of.no_passes, v.verbose = options_of.verbose;
+    v.no_passes = options_of.no_passes, v.strict = options_of.strict, v.verbose = options_of.verbose;
     v.j = (cli_json){&v.out, true};
     if (v.json) json_open(&v.j, NULL, '{'), json_open(&v.j, "cases", '[');
     run_arguments(&v, self, &args);

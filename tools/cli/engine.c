@@ -12,7 +12,7 @@ char *engine_model_path(const char *path)
 
 bool engine_load(engine *e, const char *path, gr_err *err)
 {
-    gr_model_options options = {.struct_size = sizeof options, .no_passes = e->no_passes};
+    gr_model_options options = {.struct_size = sizeof options, .no_passes = e->no_passes, .strict = e->strict};
     double start = cli_now();
     e->path = engine_model_path(path);
     e->model = NULL, e->session = NULL;

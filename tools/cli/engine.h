@@ -12,7 +12,7 @@ typedef struct engine {
     char *path;
     int64_t threads;
     size_t max_memory;
-    bool no_passes;
+    bool no_passes, strict;
     const char *verbose;
     bool profile; /* time every step */
     bool skip_padding;
@@ -31,6 +31,7 @@ typedef struct engine {
          "limit for activations and outputs of one run, as 512M or 2G;\nbatches are split to stay below it",           \
          0},                                                                                                           \
         {"--no-passes", NULL, CLI_FLAG, &(e).no_passes, "run the nodes of the file as they are", 0},                   \
+        {"--strict", NULL, CLI_FLAG, &(e).strict, "round as a quantised file says, also between DequantizeLinear", 0}, \
     {                                                                                                                  \
         "--verbose", "WHAT", CLI_WORD, &(e).verbose, "dispatch: say on stderr which kernel runs each node, and why", 0 \
     }
