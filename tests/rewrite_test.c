@@ -2,8 +2,8 @@
  *
  * Exports written down in other ways that mean the same (respell.h): the passes must make the same fused operators of
  * them, and they must compute the same. And whatever the passes do, outputs are those of the file's own nodes.
- * GR_REWRITES sets how many spellings of each model are tried, GR_REWRITE_SEED where to begin, GR_REWRITE_ONLY one way
- * of changing, GR_REWRITE_MODEL one model, whose last spelling is then kept.
+ * GR_REWRITES sets how many spellings of each model are tried, GR_REWRITE_CHANGES how many changes each has, GR_REWRITE_SEED
+ * where to begin, GR_REWRITE_ONLY one way of changing, GR_REWRITE_MODEL one model, whose last spelling is then kept.
  */
 #include "compare.h"
 #include "model.h"
@@ -124,6 +124,12 @@ static bool same_values(gr_model *a, gr_model *b, const char *folder, char *why,
 
 /* ---- one model ---- */
 
+static uint32_t number_of(const char *variable, uint32_t missing)
+{
+    const char *text = getenv(variable);
+    return text && *text ? (uint32_t)strtoul(text, NULL, 10) : missing;
+}
+
 static bool spell_to(const char *path, const char *to, uint32_t *seed, char *what, size_t room)
 {
     gr_err err = {0};
@@ -132,7 +138,7 @@ static bool spell_to(const char *path, const char *to, uint32_t *seed, char *wha
     gr_arena *arena = gr_arena_new();
     bool ok = arena && gr_doc_load(path, NULL, &doc, &err) == GR_OK &&
               gr_graph_build(doc, arena, NULL, &types, &err) == GR_OK && gr_graph_infer(types, 0, &err) == GR_OK &&
-              respell(doc, types, seed, CHANGES, what, room) && gr_doc_save(doc, to, &err) == GR_OK;
+              respell(doc, types, seed, (int)number_of("GR_REWRITE_CHANGES", CHANGES), what, room) && gr_doc_save(doc, to, &err) == GR_OK;
     if (!ok) FAIL("%s: %s", path, err.text);
     gr_doc_free(doc);
     gr_arena_free(arena);
@@ -162,12 +168,6 @@ static void one_spelling(const char *name, const char *folder, gr_model *model, 
         CU_PASS("");
     gr_model_free(other);
     if (!getenv("GR_REWRITE_MODEL")) unlink(to);
-}
-
-static uint32_t number_of(const char *variable, uint32_t missing)
-{
-    const char *text = getenv(variable);
-    return text && *text ? (uint32_t)strtoul(text, NULL, 10) : missing;
 }
 
 static void spellings_of(const char *name, const char *folder, const char *dtype, void *user)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Linear layers: act(x W + b) + residual in one node, from MatMul and Add, Gemm, or Gemm between two Reshapes (GPT-2).
- * A transposed constant becomes an attribute, so that a weight is never copied for it. Requires gelu; the residual is
- * taken last, after LayerNorm had its chance.
+ * A transposed constant becomes an attribute, so that a weight is never copied for it. The activation requires gelu; the
+ * residual is taken last, after LayerNorm had its chance.
  */
 #include "match.h"
 #include "passes.h"
@@ -166,13 +166,12 @@ static gr_value *rewrite_residual(gr_build *b, const gr_match *m)
 
 static const char *const residual_patterns[] = {"(Add n:(Linear _ ...) r)", NULL};
 
+#define REWRITES(name) {"linear-" #name, name##_patterns, check_##name, rewrite_##name, NULL, NULL, false}
 static const gr_rule rules[] = {{"linear", matmul_patterns, check_weight, rewrite_matmul, "MatMul", has_weight, false},
                                 {"linear-gemm", gemm_patterns, check_gemm, rewrite_gemm, "Gemm", has_weight, false},
-                                {"linear-activation", activation_patterns, check_activation, rewrite_activation, NULL, NULL, false},
-                                {"linear-reshaped", reshaped_patterns, check_reshaped, rewrite_reshaped, NULL, NULL, false},
-                                {"linear-activation", activation_patterns, check_activation, rewrite_activation, NULL, NULL, false}};
-static const gr_rule late[] = {{"linear-reshaped", reshaped_patterns, check_reshaped, rewrite_reshaped, NULL, NULL, false},
-                               {"linear-residual", residual_patterns, check_residual, rewrite_residual, NULL, NULL, false}};
+                                REWRITES(reshaped)};
+static const gr_rule activations[] = {REWRITES(activation), REWRITES(reshaped), REWRITES(activation)};
+static const gr_rule late[] = {REWRITES(reshaped), REWRITES(residual)};
 
 static gr_status apply(gr_graph *g, const gr_rule *list, size_t n, int *hits, gr_err *err)
 {
@@ -183,6 +182,11 @@ static gr_status apply(gr_graph *g, const gr_rule *list, size_t n, int *hits, gr
 gr_status gr_pass_linear(gr_graph *g, int *hits, gr_err *err)
 {
     return apply(g, rules, sizeof rules / sizeof *rules, hits, err);
+}
+
+gr_status gr_pass_linear_activation(gr_graph *g, int *hits, gr_err *err)
+{
+    return apply(g, activations, sizeof activations / sizeof *activations, hits, err);
 }
 
 gr_status gr_pass_linear_residual(gr_graph *g, int *hits, gr_err *err)

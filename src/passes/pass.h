@@ -13,6 +13,7 @@ typedef struct gr_pass {
     const char *name;
     /* Count of changes in *hits (added to). */
     gr_status (*run)(gr_graph *g, int *hits, gr_err *err);
+    bool repeats; /* with its neighbours that repeat, too, until none of them changes anything (or for some rounds) */
 } gr_pass;
 
 typedef struct gr_pass_options {
@@ -20,7 +21,7 @@ typedef struct gr_pass_options {
     const char *const *disabled; /* names of passes that are left out */
     bool stops; /* after `stop_after` rewrites nothing more is changed: to find the one that is to blame */
     int64_t stop_after;
-    /* Called with the graph as it is after each pass that was run, also one that changed nothing; NULL: not called. May
+    /* Called with the graph as it is after each pass that was run, each time, also one that changed nothing; NULL: not called. May
      * look and evaluate; a failure ends the passes. */
     gr_status (*after)(void *user, const gr_graph *g, const char *pass, int hits, gr_err *err);
     void *user;

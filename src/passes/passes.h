@@ -23,7 +23,8 @@ gr_status gr_pass_layer_norm(gr_graph *g, int *hits, gr_err *err);
 gr_status gr_pass_gelu(gr_graph *g, int *hits, gr_err *err);
 gr_status gr_pass_quant(gr_graph *g, int *hits, gr_err *err);          /* products of codes as linear layers */
 gr_status gr_pass_sentence(gr_graph *g, int *hits, gr_err *err);       /* mean over kept tokens, rows of length 1 */
-gr_status gr_pass_linear(gr_graph *g, int *hits, gr_err *err);         /* MatMul or Gemm with bias, activation, residual */
+gr_status gr_pass_linear(gr_graph *g, int *hits, gr_err *err);         /* MatMul or Gemm with bias */
+gr_status gr_pass_linear_activation(gr_graph *g, int *hits, gr_err *err);
 gr_status gr_pass_attention(gr_graph *g, int *hits, gr_err *err);
 gr_status gr_pass_projections(gr_graph *g, int *hits, gr_err *err);    /* Q, K and V in one step */
 gr_status gr_pass_linear_residual(gr_graph *g, int *hits, gr_err *err);

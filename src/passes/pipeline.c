@@ -7,33 +7,34 @@
 
 static const gr_pass pipeline[] = {
     /* What cannot run or changes nothing goes first, so that rules need few spellings. */
-    {"inline-if", gr_pass_inline_if},
-    {"widen", gr_pass_widen},
-    {"parts", gr_pass_parts},
-    {"no-op", gr_pass_noop},
-    {"einsum", gr_pass_einsum},
-    {"duplicates", gr_pass_duplicates},
-    {"chains", gr_pass_chains},
-    {"common", gr_pass_common},
-    {"reshape", gr_pass_reshape},
-    {"expand", gr_pass_expand},
-    {"quant-weights", gr_pass_quant_weights},
+    {"inline-if", gr_pass_inline_if, false},
+    {"widen", gr_pass_widen, false},
+    {"parts", gr_pass_parts, false},
+    {"duplicates", gr_pass_duplicates, false},
+    {"no-op", gr_pass_noop, true},
+    {"einsum", gr_pass_einsum, true},
+    {"chains", gr_pass_chains, true},
+    {"common", gr_pass_common, true},
+    {"reshape", gr_pass_reshape, true},
+    {"expand", gr_pass_expand, true},
+    {"linear", gr_pass_linear, true}, /* here, as its spellings are one only afterwards */
+    {"quant-weights", gr_pass_quant_weights, false},
     /* Small formulas before what is made of them: a linear layer takes its activation and residual with it. */
-    {"layer-norm", gr_pass_layer_norm},
-    {"gelu", gr_pass_gelu},
-    {"quant", gr_pass_quant},
-    {"sentence", gr_pass_sentence},
-    {"linear", gr_pass_linear},
-    {"attention", gr_pass_attention},
-    {"embeddings", gr_pass_embeddings},
-    {"add-layer-norm", gr_pass_add_layer_norm},
-    {"linear-residual", gr_pass_linear_residual},
-    {"quant-residual", gr_pass_quant_residual},
+    {"layer-norm", gr_pass_layer_norm, false},
+    {"gelu", gr_pass_gelu, false},
+    {"quant", gr_pass_quant, false},
+    {"sentence", gr_pass_sentence, false},
+    {"linear-activation", gr_pass_linear_activation, false},
+    {"attention", gr_pass_attention, false},
+    {"embeddings", gr_pass_embeddings, false},
+    {"add-layer-norm", gr_pass_add_layer_norm, false},
+    {"linear-residual", gr_pass_linear_residual, false},
+    {"quant-residual", gr_pass_quant_residual, false},
     /* Layers that have found neither activation nor residual by now are the projections of attention. */
-    {"projections", gr_pass_projections},
+    {"projections", gr_pass_projections, false},
 };
 
-enum { PASSES = sizeof pipeline / sizeof *pipeline };
+enum { PASSES = sizeof pipeline / sizeof *pipeline, ROUNDS = 4 };
 
 const gr_pass *gr_pass_list(size_t *count)
 {
@@ -48,18 +49,17 @@ static bool disabled(const gr_pass_options *o, const char *name)
     return false;
 }
 
-/* Passes without rules of their own count as one rule of their name. */
-static void note_hits(gr_graph *g, const gr_pass *pass, int hits)
+static int64_t noted(const gr_log *log)
 {
-    gr_log *log = g->log;
-    for (size_t i = 0; log && i < log->nhits; i++)
-        if (!strcmp(log->hits[i].pass, pass->name)) return;
-    for (int i = 0; log && i < hits; i++) gr_hit(g, pass->name);
+    int64_t sum = 0;
+    for (size_t i = 0; log && i < log->nhits; i++) sum += log->hits[i].count;
+    return sum;
 }
 
 static gr_status run_pass(gr_graph *g, const gr_pass *pass, const gr_pass_options *o, int64_t *rewrites, gr_err *err)
 {
     int hits = 0, swept = 0;
+    const int64_t before = noted(g->log);
     if (g->log) {
         g->log->pass = pass->name;
         g->log->rewrites = &hits;
@@ -67,7 +67,9 @@ static gr_status run_pass(gr_graph *g, const gr_pass *pass, const gr_pass_option
     }
     GR_TRY(pass->run(g, &hits, err));
     *rewrites += hits;
-    note_hits(g, pass, hits);
+    /* Passes without rules of their own count as one rule of their name. */
+    const bool by_rules = noted(g->log) != before;
+    for (int i = 0; g->log && i < hits && !by_rules; i++) gr_hit(g, pass->name);
     if (hits) GR_TRY(gr_pass_dead(g, &swept, err));
 #ifndef NDEBUG
     GR_TRY(gr_graph_check(g, err));
@@ -92,6 +94,24 @@ static gr_status keep_misses(gr_graph *g, gr_err *err)
     return GR_OK;
 }
 
+/* The passes from `first` that are repeated together, or one alone. *first is the one after them then. */
+static gr_status run_group(gr_graph *g, size_t *first, const gr_pass_options *o, int64_t *rewrites, gr_err *err)
+{
+    size_t end = *first + 1;
+    while (pipeline[*first].repeats && end < PASSES && pipeline[end].repeats) end++;
+    for (int round = 0; round < ROUNDS; round++) {
+        const int64_t before = *rewrites;
+        for (size_t i = *first; i < end; i++) {
+            if (disabled(o, pipeline[i].name)) continue;
+            if (o && o->stops && *rewrites >= o->stop_after) break;
+            GR_TRY(run_pass(g, &pipeline[i], o, rewrites, err));
+        }
+        if (*rewrites == before || !pipeline[*first].repeats) break;
+    }
+    *first = end;
+    return GR_OK;
+}
+
 gr_status gr_passes_run(gr_graph *g, const gr_pass_options *options, gr_err *err)
 {
     int swept = 0;
@@ -99,11 +119,7 @@ gr_status gr_passes_run(gr_graph *g, const gr_pass_options *options, gr_err *err
     if (options && !(g->log = GR_NEW(g->arena, gr_log))) return gr_nomem(err);
     if (options) g->log->stops = options->stops;
     GR_TRY(gr_pass_dead(g, &swept, err));
-    for (size_t i = 0; i < PASSES; i++) {
-        if (disabled(options, pipeline[i].name)) continue;
-        if (options && options->stops && rewrites >= options->stop_after) break;
-        GR_TRY(run_pass(g, &pipeline[i], options, &rewrites, err));
-    }
+    for (size_t i = 0; i < PASSES;) GR_TRY(run_group(g, &i, options, &rewrites, err));
     if (!g->log) return GR_OK;
     g->log->stops = false;
     return keep_misses(g, err);
