@@ -100,11 +100,13 @@ static const gr_ivals *apply_symbolic(const gr_infer *c)
     return v;
 }
 
+enum { MAX_PIECES = 16 };
+
 /* An operator that only moves elements is run on their numbers; where number i arrives, symbol i arrives. */
-static const gr_ivals *apply_move(const gr_infer *c, const gr_node *node)
+static const gr_ivals *apply_move(const gr_infer *c, const gr_node *node, uint32_t which)
 {
     bool all = c->op->flags & GR_OP_MOVE_ALL;
-    if (small_elements(&c->out[0]) < 0 || c->nout != 1 || c->nin == 0) return NULL;
+    if (small_elements(&c->out[which]) < 0 || c->nout > MAX_PIECES || c->nin == 0) return NULL;
     gr_arena *arena = gr_arena_new();
     const gr_tensor **in = arena ? GR_NEWS(arena, c->nin, const gr_tensor *) : NULL;
     int64_t count = 0;
@@ -127,26 +129,29 @@ static const gr_ivals *apply_move(const gr_infer *c, const gr_node *node)
         for (int64_t e = 0; ready && e < ids->elements; e++) number[e] = count++;
         in[i] = ids;
     }
-    gr_tensor *out = NULL;
+    gr_tensor *outs[MAX_PIECES] = {NULL};
     gr_ivals *v = NULL;
-    if (ready && gr_eval(NULL, c->op, c->params, node, NULL, c->nin, in, 1, NULL, &out, NULL) == GR_OK)
-        v = out->elements == small_elements(&c->out[0]) ? new_ivals(c->arena, out->elements) : NULL;
+    if (ready && gr_eval(NULL, c->op, c->params, node, NULL, c->nin, in, c->nout, NULL, outs, NULL) != GR_OK)
+        ready = false;
+    const gr_tensor *out = outs[which];
+    if (ready && out && out->elements == small_elements(&c->out[which])) v = new_ivals(c->arena, out->elements);
     for (int64_t e = 0; v && e < out->elements; e++) {
         int64_t number = ((const int64_t *)out->data)[e];
         uint32_t i = 0;
         while (all && number >= c->ivals[i]->n) number -= c->ivals[i++]->n;
         v->v[e] = c->ivals[i]->v[number];
     }
-    gr_tensor_free(out);
+    for (uint32_t i = 0; i < c->nout; i++) gr_tensor_free(outs[i]);
     gr_arena_free(arena);
     return v;
 }
 
-static const gr_ivals *contents_of(const gr_infer *c, const gr_node *node)
+static const gr_ivals *contents_of(const gr_infer *c, const gr_node *node, uint32_t which)
 {
+    if (which && !(c->op->flags & (GR_OP_MOVE | GR_OP_MOVE_ALL))) return NULL;
     if (c->op->contents) return c->op->contents(c);
     if (c->op->symbolic) return apply_symbolic(c);
-    if (c->op->flags & (GR_OP_MOVE | GR_OP_MOVE_ALL)) return apply_move(c, node);
+    if (c->op->flags & (GR_OP_MOVE | GR_OP_MOVE_ALL)) return apply_move(c, node, which);
     return NULL;
 }
 
@@ -286,11 +291,13 @@ static gr_status infer_node(walk *w, const gr_node *n, gr_err *err)
     for (uint32_t i = 0; i < n->nout; i++)
         if (n->out[i]) f->types[n->out[i]->id] = w->out[i];
     if (may_fold(w, n) && !unpacks(w, n) && fits(w, n)) return fold_node(w, n, err);
-    if (!n->nout || !n->out[0]) return GR_OK;
-    uint32_t id = n->out[0]->id;
-    if (w->fold->followed < MAX_FOLLOWED) f->ivals[id] = contents_of(&c, n);
-    if (f->ivals[id]) w->fold->followed += (size_t)f->ivals[id]->n;
-    if (f->ivals[id] && !f->konst[id]) f->konst[id] = constant_of(f->arena, &f->types[id], f->ivals[id]);
+    for (uint32_t i = 0; i < n->nout && i < MAX_PIECES; i++) {
+        if (!n->out[i]) continue;
+        const uint32_t id = n->out[i]->id;
+        if (w->fold->followed < MAX_FOLLOWED) f->ivals[id] = contents_of(&c, n, i);
+        if (f->ivals[id]) w->fold->followed += (size_t)f->ivals[id]->n;
+        if (f->ivals[id] && !f->konst[id]) f->konst[id] = constant_of(f->arena, &f->types[id], f->ivals[id]);
+    }
     return GR_OK;
 }
 
@@ -418,7 +425,8 @@ gr_status gr_node_infer(gr_node *n, gr_err *err)
     if (status != GR_OK) return gr_fail_at(n->op, n->name, status, err);
     for (uint32_t i = 0; i < n->nout; i++)
         if (n->out[i]) n->out[i]->type = out[i];
-    if (n->nout && n->out[0]) n->out[0]->ivals = contents_of(&c, n);
+    for (uint32_t i = 0; i < n->nout && i < MAX_PIECES; i++)
+        if (n->out[i]) n->out[i]->ivals = contents_of(&c, n, i);
     return GR_OK;
 }
 

@@ -21,7 +21,7 @@ static bool is_table(const gr_node *n)
 {
     int64_t axis;
     const gr_value *t = gr_in(n, 0);
-    return is_op(n, "Gather") && gr_attr_int(n->attrs, "axis", 0, &axis, NULL) == GR_OK && axis == 0 && t->konst &&
+    return is_op(n, "Gather") && gr_attr_int(n->attrs, "axis", 0, &axis, NULL) == GR_OK && (axis == 0 || axis == -2) && t->konst &&
            t->type.rank == 2 && t->type.dtype == GR_FLOAT && gr_in(n, 1)->type.rank >= 0;
 }
 

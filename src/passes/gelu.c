@@ -10,13 +10,13 @@
 /* The three ways to multiply x, 1/2 and a factor. */
 #define HALVES(factor) "(Mul (Mul x 0.5) " factor ")", "(Mul (Mul x " factor ") 0.5)", "(Mul x (Mul " factor " 0.5))"
 
-static const char *const erf_patterns[] = {HALVES("(Add (Erf (Div x 1.4142135)) 1)"),
-                                           HALVES("(Add (Erf (Mul x 0.70710678)) 1)"), NULL};
+static const char *const erf_patterns[] = {HALVES("(Add (Erf (Div x 1.4142135)) 1)"), NULL};
 
 #define INNER(cube) "(Add (Tanh (Mul (Add x (Mul " cube " 0.044715)) 0.79788456)) 1)"
 static const char *const tanh_patterns[] = {
     HALVES(INNER("(Pow x 3)")),
     HALVES(INNER("(Mul x (Mul x x))")),
+    HALVES(INNER("(Mul x (Pow x 2))")),
     HALVES("(Add (Tanh (Mul (Mul x 0.79788456) (Add (Mul (Mul x 0.044715) x) 1))) 1)"),
     HALVES("(Add (Tanh (Mul x (Mul 0.79788456 (Add (Mul (Mul x 0.044715) x) 1)))) 1)"),
     HALVES("(Add (Tanh (Mul (Mul x 0.79788456) (Add (Mul (Mul x x) 0.044715) 1))) 1)"),

@@ -12,9 +12,7 @@
 #define ROOT(square)         "(Sqrt (Add v:(ReduceMean " square " ...) $eps))"
 #define POWER(square, power) "(Pow (Add v:(ReduceMean " square " ...) $eps) " power ")"
 /* d / root, times scale, plus bias */
-#define DIVIDED(square)                                                                                                \
-    "(Add (Mul (Div " DEVIATION " " ROOT(square) ") $g) $b)",                                                          \
-        "(Add (Mul (Div " DEVIATION " " POWER(square, "0.5") ") $g) $b)"
+#define DIVIDED(square) "(Add (Mul (Div " DEVIATION " " ROOT(square) ") $g) $b)"
 #define TIMES(inverse)                                                                                                 \
     "(Add (Mul (Mul " DEVIATION " " inverse ") $g) $b)", "(Add (Mul " DEVIATION " (Mul " inverse " $g)) $b)"
 
@@ -74,6 +72,23 @@ static gr_value *rewrite(gr_build *b, const gr_match *m)
     gr_attr attrs[] = {gr_attr_of_int("axis", -1), gr_attr_of_float("epsilon", (float)eps)};
     gr_value *in[] = {gr_bound(m, "x"), gr_bound(m, "g"), gr_bound(m, "b")};
     return gr_build_node(b, "", "LayerNormalization", gr_build_attrs(b, 2, attrs), 3, in);
+}
+
+/* ---- roots written as powers ---- */
+
+static const char *const root_patterns[] = {"(Pow x $p)", NULL};
+
+static bool check_root(const gr_match *m, gr_why *why)
+{
+    double p;
+    return (gr_bound(m, "x")->type.dtype == GR_FLOAT && gr_scalar_of(gr_bound(m, "p"), &p) && p == 0.5) ||
+           gr_nomatch(why, "not the power 1/2 of floats");
+}
+
+static gr_value *rewrite_root(gr_build *b, const gr_match *m)
+{
+    gr_value *x = gr_bound(m, "x");
+    return gr_build_node(b, "", "Sqrt", (gr_attrs){0}, 1, &x);
 }
 
 /* ---- without the mean: x / sqrt(mean(x^2) + eps) * g ---- */
@@ -154,6 +169,7 @@ static gr_value *rewrite_instance(gr_build *b, const gr_match *m)
 }
 
 static const gr_rule rules[] = {
+    {"root", root_patterns, check_root, rewrite_root, NULL, NULL, false},
     {"layer-norm", patterns, check, rewrite, "ReduceMean", NULL, false},
     {"layer-norm-instance", instance_patterns, check_instance, rewrite_instance, NULL, NULL, false},
     {"rms-norm", rms_patterns, check_rms, rewrite_rms, NULL, NULL, false}};

@@ -90,11 +90,19 @@ static const char *own_activation(const gr_node *n)
     return gr_attr_string(n->attrs, "activation", "", &activation, NULL) == GR_OK ? activation : "?";
 }
 
+/* What was flattened; several layers may share that. NULL: nothing was. */
+static gr_value *unflattened(const gr_value *f)
+{
+    const gr_node *n = f->konst ? NULL : f->def;
+    return n && !n->op->domain && !strcmp(n->op->name, "Reshape") ? gr_in(n, 0) : NULL;
+}
+
 /* Rows keep their length going in, and come out in the order that they had. */
 static bool check_reshaped(const gr_match *m, gr_why *why)
 {
     const gr_node *n = gr_bound_node(m, "n");
-    const gr_type *x = &gr_bound(m, "x")->type, *y = &m->root->out[0]->type, *in = &gr_in(n, 0)->type;
+    if (!unflattened(gr_bound(m, "f"))) return gr_nomatch(why, "no reshape before it");
+    const gr_type *x = &unflattened(gr_bound(m, "f"))->type, *y = &m->root->out[0]->type, *in = &gr_in(n, 0)->type;
     if (gr_in(n, 3) || x->rank < 1 || y->rank != x->rank || in->rank < 1)
         return gr_nomatch(why, "the reshapes around it differ");
     if (!gr_dim_same(x->dims[x->rank - 1], in->dims[in->rank - 1]) ||
@@ -108,10 +116,10 @@ static bool check_reshaped(const gr_match *m, gr_why *why)
 static gr_value *rewrite_reshaped(gr_build *b, const gr_match *m)
 {
     const gr_node *n = gr_bound_node(m, "n");
-    return linear(b, gr_bound(m, "x"), gr_in(n, 1), gr_in(n, 2), NULL, is_transposed(n), own_activation(n));
+    return linear(b, unflattened(gr_bound(m, "f")), gr_in(n, 1), gr_in(n, 2), NULL, is_transposed(n), own_activation(n));
 }
 
-static const char *const reshaped_patterns[] = {"(Reshape n:(Linear (Reshape x _) ...) _)", NULL};
+static const char *const reshaped_patterns[] = {"(Reshape n:(Linear f ...) _)", NULL};
 
 /* ---- activation ---- */
 

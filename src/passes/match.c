@@ -112,9 +112,24 @@ static bool match_value(attempt *a, const pattern *t, gr_value *v)
     return v && v->def && !v->konst && v->def->out[0] == v && match_node(a, t, v->def);
 }
 
+/* x of a node that multiplies by the reciprocal of what the pattern divides by, or the other way round. */
+static gr_value *other_operand(const pattern *t, const gr_node *n)
+{
+    const bool mul = !strcmp(t->op, "Mul"), div = !strcmp(t->op, "Div");
+    double c;
+    if ((!mul && !div) || t->nargs != 2 || n->nin != 2 || t->args[1]->kind != P_NUMBER || t->args[1]->number == 0)
+        return NULL;
+    if (n->op->domain || strcmp(n->op->name, mul ? "Div" : "Mul")) return NULL;
+    /* Only a product may have its number first. */
+    for (uint32_t i = mul; i < 2; i++)
+        if (gr_scalar_of(gr_in(n, i), &c) && c != 0 && gr_pattern_number(t->args[1], 1 / c)) return gr_in(n, 1 - i);
+    return NULL;
+}
+
 static bool match_node(attempt *a, const pattern *t, gr_node *n)
 {
-    if (strcmp(n->op->name, t->op) || n->nsubgraphs) return false;
+    gr_value *x = n->nsubgraphs ? NULL : other_operand(t, n);
+    if ((strcmp(n->op->name, t->op) && !x) || n->nsubgraphs) return false;
     if (t->nargs > (int)n->nin ? true : !t->more && (int)n->nin > t->nargs) return false;
     if (t->name[0] && !bind_name(a, t->name, n->out[0], n)) return false;
     bool known = false;
@@ -124,6 +139,8 @@ static bool match_node(attempt *a, const pattern *t, gr_node *n)
         a->m.nodes[a->m.nnodes++] = n;
     }
     bool swap = false;
+    if (t->commutes && x) a->met++;
+    if (x) return match_value(a, t->args[0], x);
     if (t->commutes) swap = (a->orders >> (a->commutative - ++a->met) & 1) && (n->op->flags & GR_OP_COMMUTES);
     for (int i = 0; i < t->nargs; i++)
         if (!match_value(a, t->args[i], gr_in(n, (uint32_t)(swap ? 1 - i : i)))) return false;
@@ -197,6 +214,12 @@ static gr_status replace(const gr_rule *rule, const gr_match *m, bool *done, gr_
     return GR_OK;
 }
 
+/* Whether it is worth while to begin. */
+static bool may_match(const pattern *t, const gr_node *n)
+{
+    return !strcmp(n->op->name, t->op) || (!n->nsubgraphs && other_operand(t, n));
+}
+
 static bool find_match(const gr_rule *rule, const pattern *t, gr_graph *g, gr_node *n, attempt *a, gr_why *why)
 {
     int commutative = t->commutative;
@@ -229,7 +252,7 @@ gr_status gr_apply_rule(gr_graph *g, const gr_rule *rule, int *hits, gr_err *err
         for (int i = 0; i < n; i++) {
             gr_why why = {0};
             bool done = false;
-            if (strcmp(node->op->name, roots[i]->op) || !node->out[0] || node->out[0]->konst) continue;
+            if (!may_match(roots[i], node) || !node->out[0] || node->out[0]->konst) continue;
             if (!find_match(rule, roots[i], g, node, a, &why)) continue;
             if ((status = replace(rule, &a->m, &done, err)) != GR_OK) break;
             if (!done) continue;

@@ -5,7 +5,8 @@
  *     (Op arg ...)   a node of that operator (of any domain and version) with these inputs, all of them
  *     x              any value; the same name means the same value
  *     $w             a value that must be constant
- *     1.4142         a constant with one element of that value (relative tolerance 1e-3: exporters round)
+ *     1.4142         a constant with one element of that value (relative tolerance 1e-3: exporters round); to multiply by it and to divide by
+ *                    its reciprocal are the same
  *     n:(Op ...)     a node with a name; n alone means its first output from then on
  *     _              any value, or none
  *     ...            at the end of a node's inputs: further inputs do not matter

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Operators that give their input back: Identity, Dropout in inference, Cast to the same type, Reshape, Expand, Slice
- * and the like to the same shape, Transpose in the same order, Concat of one, times one. Requires inference.
+ * and the like to the same shape, Transpose in the same order, Concat of one or of the pieces that Split made, times
+ * one, Cast of truth values to numbers and back, Not of Not. A Where that reads Not has its branches exchanged. Requires
+ * inference.
  */
 #include "match.h"
 #include "passes.h"
@@ -53,6 +55,36 @@ static bool inference_dropout(const gr_node *n)
            (gr_scalar_of(gr_in(n, 2), &training) && training == 0);
 }
 
+static gr_node *maker(const gr_value *v, const char *op)
+{
+    return v && v->def && !v->konst && !v->def->op->domain && !strcmp(v->def->op->name, op) ? v->def : NULL;
+}
+
+/* Concat of all that Split made, in its order. */
+static gr_value *put_together(const gr_node *n)
+{
+    const gr_node *split = maker(gr_in(n, 0), "Split");
+    int64_t from, to;
+    if (!split || split->nout != n->nin || gr_in(split, 0)->type.rank < 1 ||
+        gr_attr_int(split->attrs, "axis", 0, &from, NULL) != GR_OK || gr_attr_int(n->attrs, "axis", 1, &to, NULL) != GR_OK)
+        return NULL;
+    for (uint32_t i = 0; i < n->nin; i++)
+        if (gr_in(n, i) != split->out[i]) return NULL;
+    const int rank = gr_in(split, 0)->type.rank;
+    return (from < 0 ? from + rank : from) == (to < 0 ? to + rank : to) ? gr_in(split, 0) : NULL;
+}
+
+/* Truth values that have been numbers on the way. */
+static gr_value *still_true(const gr_node *n)
+{
+    const gr_node *inner = maker(gr_in(n, 0), "Cast");
+    gr_value *x = inner ? gr_in(inner, 0) : NULL;
+    const gr_dtype t = inner ? inner->out[0]->type.dtype : GR_UNDEFINED;
+    const bool number = t == GR_FLOAT || t == GR_DOUBLE || t == GR_FLOAT16 || t == GR_INT32 || t == GR_INT64 ||
+                        t == GR_UINT8 || t == GR_INT8;
+    return number && x && x->type.dtype == GR_BOOL && n->out[0]->type.dtype == GR_BOOL ? x : NULL;
+}
+
 static gr_value *unchanged(const gr_node *n)
 {
     static const char *const shapers[] = {"Reshape", "Expand", "Squeeze", "Unsqueeze", "Flatten", "Tile", "Cast", NULL};
@@ -62,6 +94,8 @@ static gr_value *unchanged(const gr_node *n)
     const char *op = n->op->name;
     if (!strcmp(op, "Identity")) return x;
     if (!strcmp(op, "Dropout")) return inference_dropout(n) ? x : NULL;
+    if (!strcmp(op, "Concat")) return n->nin == 1 ? x : put_together(n);
+    if (!strcmp(op, "Cast") && still_true(n)) return still_true(n);
     if (!same_type(&x->type, &y->type)) {
         bool times = !strcmp(op, "Mul") && gr_scalar_of(x, &one) && one == 1 && gr_in(n, 1);
         return times && same_type(&gr_in(n, 1)->type, &y->type) ? gr_in(n, 1) : NULL;
@@ -70,9 +104,20 @@ static gr_value *unchanged(const gr_node *n)
     if (named(n, shapers)) return gr_known_shape(gr_in(n, 1)) ? x : NULL;
     if (!strcmp(op, "Transpose")) return identity_order(n) ? x : NULL;
     if (!strcmp(op, "Slice")) return forward_steps(n) ? x : NULL;
-    if (!strcmp(op, "Concat")) return n->nin == 1 ? x : NULL;
+    if (!strcmp(op, "Not")) return maker(x, "Not") ? gr_in(x->def, 0) : NULL;
     if (!strcmp(op, "Mul") || !strcmp(op, "Div")) return gr_scalar_of(gr_in(n, 1), &one) && one == 1 ? x : NULL;
     return NULL;
+}
+
+static bool exchange_branches(gr_node *n)
+{
+    const gr_node *not = n->op->domain || strcmp(n->op->name, "Where") ? NULL : maker(gr_in(n, 0), "Not");
+    if (!not) return false;
+    gr_value *kept = gr_in(n, 1);
+    gr_set_input(n, 0, gr_in(not, 0));
+    gr_set_input(n, 1, gr_in(n, 2));
+    gr_set_input(n, 2, kept);
+    return true;
 }
 
 enum { MAX_CAST_ATTRS = 8 };
@@ -108,6 +153,7 @@ gr_status gr_pass_noop(gr_graph *g, int *hits, gr_err *err)
     *hits += casts;
     for (gr_node *n = g->first, *next; n && !gr_pass_stopped(g); n = next) {
         next = n->next;
+        *hits += exchange_branches(n);
         gr_value *x = unchanged(n);
         if (!x || n->out[0]->konst) continue;
         gr_replace_uses(n->out[0], x);
