@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { CHANGES = 14, MAX_OPS = 64 };
+enum { CHANGES = 40, MAX_OPS = 64 };
 
 /* ---- what the passes left ---- */
 
