@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A weight that a file has twice is read, and packed, once: constants with the same type, shape and contents become
- * one. Sizes are compared first, then a few samples, and all of the contents only where both agree, so that a model
- * without duplicates is not read for it. Small ones stay: their names tell where they belong. Requires nothing.
+ * one. Sizes are compared first, then two samples, and all of the contents only where both agree, so that a model
+ * without duplicates is hardly read for it: a page that is not in memory yet costs more than a pass. For the same
+ * reason weights whose shape many others have, as those of layers, are left alone; what files have twice is the
+ * largest, the embeddings and a decoder tied to them. Small ones stay: their names tell where they belong. Requires
+ * nothing.
  */
 #include "pass.h"
 #include "passes.h"
 
-enum { LEAST = 64 << 10, SAMPLES = 8 }; /* bytes below which it is not worth it */
+enum { LEAST = 64 << 10, SAMPLES = 2, MANY = 8 }; /* bytes below which it is not worth it; see above */
 
 typedef struct weight {
     gr_value *v;
     uint64_t hash; /* of type, shape and samples */
+    int count;     /* of that shape */
 } weight;
 
 static bool is_weight(const gr_value *v)
@@ -53,7 +57,7 @@ static weight *slot(weight *table, size_t room, uint64_t hash)
     return &table[i];
 }
 
-/* Constants that nodes read, each once; of those whose shape is unlike all others only the shape is looked at. */
+/* Constants that nodes read, each once. */
 static size_t collect(const gr_graph *g, bool *seen, gr_value **out)
 {
     size_t n = 0;
@@ -70,22 +74,20 @@ static size_t collect(const gr_graph *g, bool *seen, gr_value **out)
 static void merge(gr_value **values, size_t n, weight *shapes, weight *contents, size_t room, int *hits)
 {
     for (size_t i = 0; i < n; i++) {
+        const uint64_t hash = hash_shape(values[i]->konst);
+        weight *shape = slot(shapes, room, hash);
+        *shape = (weight){values[i], hash, shape->count + 1};
+    }
+    for (size_t i = 0; i < n; i++) {
         gr_value *v = values[i];
-        weight *shape = slot(shapes, room, hash_shape(v->konst));
-        if (!shape->v) {
-            *shape = (weight){v, hash_shape(v->konst)};
-            continue;
-        }
-        /* The first of a shape waits until there is a second. */
-        gr_value *both[] = {shape->v, v};
-        for (int k = 0; k < 2; k++) {
-            const uint64_t hash = hash_samples(both[k]->konst, shape->hash);
-            weight *w = slot(contents, room, hash);
-            if (!w->v) *w = (weight){both[k], hash};
-            if (w->v == both[k] || !same(w->v->konst, both[k]->konst)) continue;
-            gr_replace_uses(both[k], w->v);
-            ++*hits;
-        }
+        const weight *shape = slot(shapes, room, hash_shape(v->konst));
+        if (shape->count < 2 || shape->count > MANY) continue;
+        const uint64_t hash = hash_samples(v->konst, shape->hash);
+        weight *w = slot(contents, room, hash);
+        if (!w->v) *w = (weight){v, hash, 1};
+        if (w->v == v || !same(w->v->konst, v->konst)) continue;
+        gr_replace_uses(v, w->v);
+        ++*hits;
     }
 }
 
