@@ -3,7 +3,7 @@
 """Compare graphrun with other engines on one model and print a Markdown table (and, with --json, the figures).
 
 Every engine has a process of its own; they take turns (A B A B …), a few runs a turn, so that a machine that slows down
-slows all of them. Times are medians over all turns. Load time, first result and memory come from fresh processes. The
+slows all of them. Shapes are BATCHxTOKENS, or BATCHxTOKENS@SHARE where that share of the tokens is real. Times are medians over all turns. Load time, first result and memory come from fresh processes. The
 outputs of all engines are compared first: a fast wrong answer is no answer.
 """
 import argparse
@@ -21,7 +21,7 @@ import numpy as np
 HERE = pathlib.Path(__file__).resolve().parent
 TITLES = {"graphrun": "graphrun", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 TOLERANCE = 1e-4  # absolute and relative, as for all f32 models
-TURN_SECONDS = 0.25  # a turn is as many runs as fit in this, at least 3
+TURN_SECONDS = 0.25  # a turn is as many runs as fit in this, at least 3 (1 if a run takes a second)
 MEMORY_SHAPE = (1, 128)
 BERT_VOCABULARY = 30522
 
@@ -59,9 +59,14 @@ def read_shapes(path):
     for line in path.read_text().splitlines():
         line = line.split("#")[0].strip()
         if line:
+            line, _, share = line.partition("@")
             batch, tokens = line.split("x")
-            shapes.append((int(batch), int(tokens)))
+            shapes.append((int(batch), int(tokens), float(share or 1)))
     return shapes
+
+
+def shape_name(batch, tokens, share):
+    return f"{batch}x{tokens}" + (f", {share:.0%} of it real" if share < 1 else "")
 
 
 def processor():
@@ -104,7 +109,7 @@ def time_shape(peers, shape, turns):
     estimate = {peer.engine: peer.ask("run", shape=shape, times=1)["seconds"][0] for peer in peers}
     for _ in range(turns):
         for peer in peers:
-            times = max(3, round(TURN_SECONDS / estimate[peer.engine]))
+            times = max(3 if estimate[peer.engine] < 1 else 1, round(TURN_SECONDS / estimate[peer.engine]))
             seconds[peer.engine] += peer.ask("run", shape=shape, times=times)["seconds"]
     return {engine: {"median": statistics.median(s), "min": min(s), "p90": float(np.quantile(s, 0.9)), "runs": len(s)}
             for engine, s in seconds.items()}
@@ -159,7 +164,7 @@ def measure(options, shapes):
         peer.ask("load")
     report["versions"] = [peer.ask("version")["version"] for peer in peers]
     for shape in shapes:
-        name = f"{shape[0]}x{shape[1]}"
+        name = shape_name(*shape)
         say(name)
         report["difference"][name] = check_values(peers, shape)
         report["shapes"][name] = time_shape(peers, shape, options.turns)

@@ -30,7 +30,7 @@ class Error(ctypes.Structure):
 class SessionOptions(ctypes.Structure):
     _fields_ = [("struct_size", ctypes.c_size_t), ("threads", ctypes.c_int), ("max_memory", ctypes.c_size_t),
                 ("max_plans", ctypes.c_int), ("max_iterations", ctypes.c_int64), ("log", ctypes.c_void_p),
-                ("log_user", ctypes.c_void_p)]
+                ("log_user", ctypes.c_void_p), ("profile", ctypes.c_bool), ("skip_padding", ctypes.c_bool)]
 
 
 class DimInfo(ctypes.Structure):
@@ -73,7 +73,7 @@ class Graphrun:
         self.error = Error()
         self.model, self.session = ctypes.c_void_p(), ctypes.c_void_p()
         self.check(self.lib.gr_model_load(os.fsencode(model), None, self.model, self.error))
-        options = SessionOptions(struct_size=ctypes.sizeof(SessionOptions), threads=threads)
+        options = SessionOptions(struct_size=ctypes.sizeof(SessionOptions), threads=threads, skip_padding=True)
         self.check(self.lib.gr_session_create(self.model, options, self.session, self.error))
         self.wanted = self.list_names(self.lib.gr_model_input_count, self.lib.gr_model_input)
         self.names = self.list_names(self.lib.gr_model_output_count, self.lib.gr_model_output)

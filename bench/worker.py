@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One engine in one process, told what to do by JSON lines on standard input; compare.py gives workers their turns.
 
+A shape is [batch, tokens] or [batch, tokens, share]: then that share of the tokens is real, the rest is padding.
+
     {"do": "version"}                           -> {"version": text}
     {"do": "load", "shape": [b, s]}             -> {"load": s, "first": s}   first: with one run of that shape
     {"do": "run", "shape": [b, s], "times": n}  -> {"seconds": [..]}    the first run of a turn is not counted
@@ -25,11 +27,23 @@ def anonymous_bytes():
     raise SystemExit("bench: /proc/self/status has no RssAnon")
 
 
-def make_inputs(vocabulary, batch, tokens):
+def make_lengths(rng, batch, tokens, share):
+    """Lengths of sentences: many short ones, one that fills its row, `share` of all tokens in the mean."""
+    lengths = np.clip(rng.gamma(3, share * tokens / 3, batch), 3, tokens)
+    for _ in range(20):
+        lengths = np.clip(lengths * share * tokens / lengths.mean(), 3, tokens)
+    lengths = lengths.astype(np.int64)
+    lengths[batch // 2] = tokens
+    return lengths
+
+
+def make_inputs(vocabulary, batch, tokens, share=1):
     rng = np.random.default_rng([batch, tokens])
-    return {"input_ids": rng.integers(0, vocabulary, (batch, tokens), np.int64),
-            "attention_mask": np.ones((batch, tokens), np.int64),
-            "token_type_ids": np.zeros((batch, tokens), np.int64)}
+    ids = rng.integers(0, vocabulary, (batch, tokens), np.int64)
+    mask = np.ones((batch, tokens), np.int64)
+    if share < 1:
+        mask = (np.arange(tokens) < make_lengths(rng, batch, tokens, share)[:, None]).astype(np.int64)
+    return {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": np.zeros((batch, tokens), np.int64)}
 
 
 class Worker:
@@ -65,7 +79,11 @@ class Worker:
     def do_save(self, shape, to):
         self.engine.prepare(make_inputs(self.vocabulary, *shape))
         self.engine.run()
-        np.savez(to, **self.engine.outputs())
+        outputs = self.engine.outputs()
+        for name, array in outputs.items():
+            if array.ndim == 3 and array.shape[:2] == tuple(shape[:2]):  # what stands in padding is nobody's
+                array *= make_inputs(self.vocabulary, *shape)["attention_mask"][:, :, None]
+        np.savez(to, **outputs)
         return {}
 
     def do_memory(self):

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Common subexpressions: of nodes with the same operator, attributes and inputs (in either order where it commutes) one
- * is kept. Constants with the same memory, and small ones with equal contents, count as the same input. Requires
- * nothing.
+ * is kept. Integers known to be the same symbols, constants with the same memory, and small ones with equal contents
+ * count as the same input. Requires nothing.
  */
 #include "ops/op.h"
 #include "passes.h"
@@ -19,10 +19,23 @@ static uint64_t mix(uint64_t h, const void *data, size_t size)
 
 static bool is_tensor(const gr_value *v) { return v->konst && v->konst->kind == GR_KIND_TENSOR; }
 
+/* Integers that are known as symbols: shapes that a file computes in several places. */
+static bool is_symbolic(const gr_value *v) { return v->ivals && !v->konst && v->type.rank >= 0; }
+
+static bool same_symbols(const gr_value *a, const gr_value *b)
+{
+    if (a->type.dtype != b->type.dtype || a->type.rank != b->type.rank || a->ivals->n != b->ivals->n) return false;
+    for (int64_t i = 0; i < a->ivals->n; i++)
+        if (!gr_dim_same(a->ivals->v[i], b->ivals->v[i])) return false;
+    return a->type.rank <= 1;
+}
+
 static bool same_value(const gr_value *a, const gr_value *b)
 {
     if (a == b) return true;
-    if (!a || !b || !is_tensor(a) || !is_tensor(b)) return false;
+    if (!a || !b) return false;
+    if (is_symbolic(a) && is_symbolic(b)) return same_symbols(a, b);
+    if (!is_tensor(a) || !is_tensor(b)) return false;
     const gr_tensor *x = a->konst, *y = b->konst;
     if (x->dtype != y->dtype || x->rank != y->rank || x->size != y->size) return false;
     if (memcmp(x->dims, y->dims, (size_t)x->rank * sizeof *x->dims)) return false;
@@ -60,6 +73,7 @@ static bool commutes(const gr_node *n) { return (n->op->flags & GR_OP_COMMUTES) 
 
 static uint64_t hash_input(const gr_value *v)
 {
+    if (v && is_symbolic(v)) return mix(BASIS, &v->ivals->n, sizeof v->ivals->n);
     if (!v || !is_tensor(v)) return mix(BASIS, &v, sizeof v);
     const gr_tensor *t = v->konst;
     return t->size <= SMALL ? mix(BASIS, t->data, t->size) : mix(BASIS, &t->data, sizeof t->data);
