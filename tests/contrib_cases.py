@@ -39,9 +39,10 @@ def makers(tools):
     def lengths(batch, total):
         return np.array([rng.randint(1, total) for _ in range(batch)], np.int32)
 
-    def mask_of(batch, queries, total):
+    def mask_of(batch, queries, total, causal):
+        """Each query sees a key: among hidden ones differences are lost beside the -10000 that hides them."""
         ends = lengths(batch, total)
-        starts = np.array([rng.randint(0, e - 1) for e in ends], np.int32)
+        starts = np.array([0 if causal else rng.randint(0, e - 1) for e in ends], np.int32)
         keys = np.array([[rng.randint(0, 1) for _ in range(total)] for _ in range(batch)], np.int32)
         keys[:, 0] = 1
         grid = np.array([rng.randint(0, 1) for _ in range(batch * queries * total)], np.int32).reshape(batch, queries, total)
@@ -64,7 +65,7 @@ def makers(tools):
             attrs['mask_filter_value'] = -50.0
         cache = data(f32, [2, b, h, past, d], -1, 1) if past else None
         ins = [data(f32, [b, s, width], -1, 1), data(f32, [width, 3 * h * d], -1, 1), data(f32, [3 * h * d], -1, 1),
-               mask_of(b, s, s + past), cache, score_bias(b, h, s, s + past)]
+               mask_of(b, s, s + past, attrs['unidirectional']), cache, score_bias(b, h, s, s + past)]
         return case('Attention', ins, attrs, 2 if past or rng.random() < 0.2 else 1, constant=some(1) + [2])
 
     def multi_head():
@@ -79,7 +80,7 @@ def makers(tools):
         attrs = {'num_heads': h, 'unidirectional': 0 if cross else rng.randint(0, 1)}
         if rng.random() < 0.3:
             attrs['scale'] = 0.3
-        mask = mask_of(b, s, total + past)
+        mask = mask_of(b, s, total + past, attrs['unidirectional'])
         cache = [data(f32, [b, h, past, d]), data(f32, [b, h, past, d])] if past else [None, None]
         return case('MultiHeadAttention', [q, k, v, bias, mask, score_bias(b, h, s, total + past)] + cache, attrs,
                     3 if past else 1, constant=some(3))
@@ -113,11 +114,12 @@ def makers(tools):
         b, s, h, d = sizes()
         past, width, t, w = rng.choice([0, 0, 3]), rng.choice([3, 8]), np.uint8, byte()
         cache = data(f32, [2, b, h, past, d], -1, 1) if past else None
-        mask = mask_of(b, s, s + past)
+        causal = rng.randint(0, 1)
+        mask = mask_of(b, s, s + past, causal)
         columns = rng.choice([[], [3 * h * d]])
         ins = [codes(t, [b, s, width]), weights(w, [width, 3 * h * d]), data(f32, [3 * h * d]),
                data(f32, [], 0.005, 0.01), data(f32, columns, 0.005, 0.01), mask, zero(t), zero(w, columns), cache]
-        return case('QAttention', ins, {'num_heads': h, 'unidirectional': rng.randint(0, 1)},
+        return case('QAttention', ins, {'num_heads': h, 'unidirectional': causal},
                     2 if past else 1, constant=[1, 2, 4, 7] if rng.random() < 0.7 else [])
 
     def rotary():

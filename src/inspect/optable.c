@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Types are not written down in the tables: inference is asked with one type after the other for the first input, while
- * nothing is known of the others.
+ * nothing is known of the others; of those that may be left out all are given, or none.
  */
 #include "inspect/optable.h"
 #include "exec/body.h"
@@ -47,7 +47,7 @@ static gr_attrs some_attributes(void)
     return (gr_attrs){sizeof items / sizeof *items, (gr_attr *)(uintptr_t)items};
 }
 
-static bool accepts(const gr_op *op, gr_arena *arena, gr_syms *syms, const void *params, const gr_type *first)
+static bool accepts(const gr_op *op, gr_arena *arena, gr_syms *syms, const void *params, const gr_type *first, int nin)
 {
     static const gr_type unknown = {.kind = GR_KIND_TENSOR, .rank = GR_RANK_UNKNOWN};
     const gr_type *in[INPUTS] = {first};
@@ -55,11 +55,20 @@ static bool accepts(const gr_op *op, gr_arena *arena, gr_syms *syms, const void 
     const gr_ivals *ivals[INPUTS] = {NULL};
     gr_type out[OUTPUTS] = {{.kind = GR_KIND_NONE}};
     gr_err why = {GR_OK, ""};
-    int nin = op->in.min > 1 ? op->in.min : 1, nout = op->out < 1 || op->out > OUTPUTS ? 1 : op->out;
+    int nout = op->out < 1 || op->out > OUTPUTS ? 1 : op->out;
+    if (nin < 1) nin = 1;
     if (nin > INPUTS) return false;
     for (int i = 1; i < nin; i++) in[i] = &unknown;
-    gr_infer c = {.arena = arena, .syms = syms, .op = op, .params = params, .nin = (uint32_t)nin,
-                  .nout = (uint32_t)nout, .in = in, .konst = konst, .ivals = ivals, .out = out};
+    gr_infer c = {.arena = arena,
+                  .syms = syms,
+                  .op = op,
+                  .params = params,
+                  .nin = (uint32_t)nin,
+                  .nout = (uint32_t)nout,
+                  .in = in,
+                  .konst = konst,
+                  .ivals = ivals,
+                  .out = out};
     return op->infer(&c, &why) == GR_OK;
 }
 
@@ -79,8 +88,11 @@ static gr_status types_of(gr_op_entry *e, gr_err *err)
     for (int t = GR_FLOAT; ready && t <= GR_INT2; t++) {
         const gr_type tensor = {.kind = GR_KIND_TENSOR, .dtype = (gr_dtype)t, .rank = GR_RANK_UNKNOWN};
         const gr_type sequence = {.kind = GR_KIND_SEQUENCE, .rank = GR_RANK_UNKNOWN, .elem = &tensor};
-        if (accepts(op, arena, syms, params, &tensor) || accepts(op, arena, syms, params, &sequence))
-            e->types |= UINT64_C(1) << t;
+        for (int k = 0; k < 2; k++) {
+            const int nin = k ? op->in.max : op->in.min;
+            if (accepts(op, arena, syms, params, &tensor, nin) || accepts(op, arena, syms, params, &sequence, nin))
+                e->types |= UINT64_C(1) << t;
+        }
     }
     gr_arena_free(arena);
     return GR_OK;

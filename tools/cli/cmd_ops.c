@@ -24,9 +24,16 @@ static void add_kernels(cli_text *out, const gr_op_entry *e)
     for (int i = 0; i < e->nkernels; i++) cli_add(out, "%s%s", i ? ", " : "", e->kernels[i]);
 }
 
-/* Groups of types by name, then the others one by one. */
-static void add_types(cli_text *out, uint64_t types)
+/* Groups of types by name, then the others one by one; in words where inference does not tell them. */
+static void add_types(cli_text *out, const gr_op_entry *e)
 {
+    uint64_t types = e->types;
+    if (!types)
+        cli_add(out, "%s",
+                e->composed              ? "its parts'"
+                : e->newest->in.max == 0 ? "none"
+                : e->newest->graphs      ? "its graphs'"
+                                         : "any");
     static const struct {
         const char *name;
         uint64_t types;
@@ -57,7 +64,7 @@ static void show_markdown(cli_text *out, const gr_op_entry *e, const char *domai
     cli_add(out, "| %s | ", e->name);
     add_versions(out, e);
     cli_add(out, " | ");
-    add_types(out, e->types);
+    add_types(out, e);
     cli_add(out, " | ");
     add_kernels(out, e);
     cli_add(out, " |\n");
@@ -87,7 +94,7 @@ static void show_text(cli_text *out, const gr_op_entry *e)
     cli_add(out, "%s%s%s  ", e->domain, *e->domain ? "." : "", e->name);
     add_versions(out, e);
     cli_add(out, "  [");
-    add_types(out, e->types);
+    add_types(out, e);
     cli_add(out, "]  ");
     add_kernels(out, e);
     cli_add(out, "\n");
@@ -96,9 +103,12 @@ static void show_text(cli_text *out, const gr_op_entry *e)
 static const char introduction[] =
     "# Operators\n"
     "\n"
-    "What `graphrun ops --markdown` prints. Versions are the opsets in which the operator's definition changed: a model of\n"
-    "any opset gets the newest that is not newer than its own. Types are those that the newest version accepts for the\n"
-    "first input, found by asking it; \"floats\" are float16, bfloat16, float and double, \"integers\" those of 8 to 64 bits.\n"
+    "What `graphrun ops --markdown` prints. Versions are the opsets in which the operator's definition changed: a "
+    "model of\n"
+    "any opset gets the newest that is not newer than its own. Types are those that the newest version accepts for "
+    "the\n"
+    "first input, found by asking it; \"floats\" are float16, bfloat16, float and double, \"integers\" those of 8 to "
+    "64 bits.\n"
     "Kernels stand in the order in which they are tried; `ref` takes everything. Operators that are put together from\n"
     "others run on those, with their types.\n";
 
