@@ -90,7 +90,7 @@ static void check_idle(gr_graph *g, const char *what)
     gr_status (*const all[])(gr_graph *, int *, gr_err *) = {
         gr_pass_dead,      gr_pass_inline_if,      gr_pass_parts,          gr_pass_noop, gr_pass_chains, gr_pass_common,
         gr_pass_reshape,   gr_pass_expand,         gr_pass_layer_norm,     gr_pass_gelu, gr_pass_linear,
-        gr_pass_attention, gr_pass_add_layer_norm, gr_pass_linear_residual, gr_pass_projections, gr_pass_embeddings, gr_pass_sentence, gr_pass_einsum, gr_pass_duplicates};
+        gr_pass_attention, gr_pass_add_layer_norm, gr_pass_linear_residual, gr_pass_projections, gr_pass_embeddings, gr_pass_sentence, gr_pass_einsum, gr_pass_duplicates, gr_pass_linear_activation};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         int hits = 0;
         CHECK_OK(all[i](g, &hits, &err));
@@ -140,6 +140,9 @@ static const rule gelu_erf = {"gelu-erf", "Gelu", 1,
         {"operands exchanged", {"Add (e, one)", "Mul (x, p)"}, {"Add (one, e)", "Mul (p, x)"}, 1},
         {"by the reciprocal", {"Div (x, r)", "1.4142135"}, {"Mul (x, r)", "0.70710678"}, 1},
         {"half first", {"Mul (x, p)", "Mul (m, half)"}, {"Mul (x, half)", "Mul (m, p)"}, 1},
+        {"half by division", {"y = Mul (m, half)", "{0.5}"}, {"y = Div (m, half)", "{2.0}"}, 1},
+        {"half by division by half", {"y = Mul (m, half)"}, {"y = Div (m, half)"}, 0},
+        {"half divided", {"y = Mul (m, half)", "{0.5}"}, {"y = Div (half, m)", "{2.0}"}, 0},
         {"other root", {"1.4142135"}, {"1.5"}, 0},
         {"other summand", {"one = {1.0}"}, {"one = {2.0}"}, 0},
         {"other factor", {"half = {0.5}"}, {"half = {0.25}"}, 0},
@@ -155,6 +158,7 @@ static const rule gelu_tanh = {"gelu-tanh", "Gelu", 1,
     "h = Tanh (t)  p = Add (h, one)  m = Mul (x, p)  y = Mul (m, half) }",
     (const edit[]){
         {"operands exchanged", {"Mul (s, k)", "Add (x, a)"}, {"Mul (k, s)", "Add (a, x)"}, 1},
+        {"by a square", {"Pow (x, three)", "three = {3.0}"}, {"Mul (x, r)  r = Pow (x, three)", "three = {2.0}"}, 1},
         {"by products", {"Pow (x, three)"}, {"Mul (x, r)  r = Mul (x, x)"}, 1},
         {"other power", {"three = {3.0}"}, {"three = {2.0}"}, 0},
         {"other constant", {"0.044715"}, {"0.05"}, 0},
@@ -176,6 +180,8 @@ static const rule layer_norm = {"layer-norm", "LayerNormalization", 1,
         {"by a power", {"s = Sqrt (e)", "eps ="}, {"s = Pow (e, half)", "half = {0.5}, float eps ="}, 1},
         {"by an inverse power", {"s = Sqrt (e)  n = Div (d, s)", "eps ="},
          {"s = Pow (e, half)  n = Mul (d, s)", "half = {-0.5}, float eps ="}, 1},
+        {"by one divided by a power", {"s = Sqrt (e)  n = Div (d, s)", "eps ="},
+         {"s = Pow (e, half)  i = Div (one, s)  n = Mul (d, i)", "half = {0.5}, float one = {1.0}, float eps ="}, 1},
         {"by another power", {"s = Sqrt (e)", "eps ="}, {"s = Pow (e, half)", "half = {0.25}, float eps ="}, 0},
         {"other axis", {"[-1]"}, {"[1]"}, 0},
         {"two axes", {"[-1]"}, {"[1, 2]"}, 0},
@@ -208,6 +214,7 @@ static const rule embeddings = {"embeddings", "Embeddings", 1,
     "float[4] g = {1.0, 2.0, -1.0, 0.5}, float[4] b = {0.0, 1.0, 2.0, 3.0}> { w = Gather (word, ids)  t = Gather (type, types)  "
     "s = Add (w, t)  a = Add (place, s)  y = LayerNormalization <axis = -1> (a, g, b) }",
     (const edit[]){
+        {"axis from behind", {"Gather (word", "Gather (type"}, {"Gather <axis = -2> (word", "Gather <axis = -2> (type"}, 1},
         {"one table", {"Add (w, t)"}, {"Add (w, other)"}, 1},
         {"without a norm", {"y = LayerNormalization <axis = -1> (a, g, b)"}, {"y = Relu (a)"}, 1},
         {"one table without a norm", {"y = LayerNormalization <axis = -1> (a, g, b)", "Add (w, t)"}, {"y = Relu (a)", "Add (w, other)"}, 0},
@@ -338,6 +345,8 @@ static const rule reshaped = {"linear-reshaped", "Reshape", 0,
          {"(float[sequence,batch,2] y)", "Concat <axis = 0> (k, h, two)  h = Gather (s, from)  k = Gather (s, one)",
           "int64[1] two = {2}, int64[1] one = {1}"}, 2},
         {"product an output", {" y) <"}, {" y, float[M,2] p) <"}, 2},
+        {"flat rows shared", {" y) <", "y = Reshape (p, c)"}, {" y, float[batch,sequence,2] z) <",
+         "y = Reshape (p, c)  r = Relu (p2)  p2 = Gemm (f, v, b)  z = Reshape (r, c)  v = Neg (w)"}, 0},
         {0}}};
 
 static const rule activation = {"linear-activation", "Relu", 0,
@@ -538,6 +547,21 @@ static const simple simples[] = {
     {"Slice backwards", "Slice", 1, "g (float[N,4] x) => (float[N,4] y) <int64[1] f = {-1}, int64[1] t = {-9}, int64[1] a = {1}, "
                                     "int64[1] s = {-1}> { b = Slice (x, f, t, a, s)  y = Neg (b) }"},
     {"Concat of one", "Concat", 0, "g (float[N,4] x) => (float[N,4] y) { a = Concat <axis = 0> (x)  y = Neg (a) }"},
+    {"Concat of what Split made", "Concat", 0, "g (float[N,4] x) => (float[N,4] y) <int64[2] s = {1, 3}> "
+                                               "{ a, b = Split <axis = 1> (x, s)  c = Concat <axis = -1> (a, b)  y = Neg (c) }"},
+    {"Concat of pieces in another order", "Concat", 1, "g (float[N,4] x) => (float[N,4] y) <int64[2] s = {1, 3}> "
+                                                       "{ a, b = Split <axis = 1> (x, s)  y = Concat <axis = 1> (b, a) }"},
+    {"Concat of pieces along another axis", "Concat", 1, "g (float[4,4] x) => (float[8,2] y) <int64[2] s = {2, 2}> "
+                                                         "{ a, b = Split <axis = 1> (x, s)  y = Concat <axis = 0> (a, b) }"},
+    {"Concat of some pieces", "Concat", 1, "g (float[N,4] x) => (float[N,3] y) <int64[3] s = {1, 2, 1}> "
+                                           "{ a, b, c = Split <axis = 1> (x, s)  y = Concat <axis = 1> (a, b) }"},
+    {"truth values as numbers", "Cast", 0, "g (bool[N,4] x) => (bool[N,4] y) { a = Cast <to = 6> (x)  b = Cast <to = 9> (a)  y = Not (b) }"},
+    {"numbers as truth values", "Cast", 2, "g (float[N,4] x) => (float[N,4] y) { a = Cast <to = 9> (x)  y = Cast <to = 1> (a) }"},
+    {"Not of Not", "Not", 1, "g (bool[N,4] x) => (bool[N,4] y) { a = Not (x)  b = Not (a)  y = Not (b) }"},
+    {"Where over Not", "Not", 0, "g (bool[N,4] c, float[N,4] x) => (float[N,4] y) <float z = {0.0}> { n = Not (c)  y = Where (n, x, z) }"},
+    {"target from pieces of a shape", "Split", 0,
+     "g (float[batch,sequence,8] x) => (float[batch,sequence,2,4] y) <int64[2] l = {2, 1}, int64[2] h = {2, 4}> "
+     "{ s = Shape (x)  a, b = Split (s, l)  e = Concat <axis = 0> (a, h)  y = Reshape (x, e) }"},
     {"times one", "Mul", 0, "g (float[N,4] x) => (float[N,4] y) <float k = {1.0}> { a = Mul (k, x)  b = Mul (a, k)  y = Neg (b) }"},
     {"times one of higher rank", "Mul", 1, "g (float[4] x) => (float[1,4] y) <float[1,1] k = {1.0}> { a = Mul (x, k)  y = Neg (a) }"},
     {"one divided", "Div", 1, "g (float[N,4] x) => (float[N,4] y) <float k = {1.0}> { a = Div (k, x)  y = Neg (a) }"},

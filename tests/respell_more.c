@@ -237,7 +237,7 @@ static const char *numbers(speller *s, size_t at, const char *x, const gr_type *
 
 static const char *one_piece(speller *s, size_t at, const char *x, const gr_type *t)
 {
-    if (t->rank < 1 || s->opset < 10) return NULL;
+    if (t->rank < 1 || s->opset < 10 || spell_init_of(s, x)) return NULL;
     const int64_t i = spell_below(s, (size_t)t->rank);
     const gr_attr axis = {.name = "axis", .type = GR_ATTR_INT, .i = i};
     if (spell_below(s, 2)) return spell_add_node(s, at, "Concat", 1, &x, &axis);
@@ -245,10 +245,10 @@ static const char *one_piece(speller *s, size_t at, const char *x, const gr_type
     return spell_add_node(s, at, "Slice", 4, in, NULL);
 }
 
-/* Split in two and concatenated again. */
+/* Split in two and concatenated again; a weight would be a copy then, which counts as another. */
 static const char *two_pieces(speller *s, size_t at, const char *x, const gr_type *t)
 {
-    if (t->rank < 1) return NULL;
+    if (t->rank < 1 || spell_init_of(s, x)) return NULL;
     const int i = (int)spell_below(s, (size_t)t->rank);
     if (!gr_dim_known(t->dims[i]) || t->dims[i].k < 2) return NULL;
     const int64_t first = 1 + spell_below(s, (size_t)t->dims[i].k - 1), sizes[] = {first, t->dims[i].k - first};

@@ -7,6 +7,7 @@
  */
 #include "compare.h"
 #include "model.h"
+#include "passes/pass.h"
 #include "respell.h"
 #include "support.h"
 #include "tensor.h"
@@ -229,6 +230,51 @@ static void test_passes_off(void)
     CU_ASSERT_TRUE(seen >= 4);
 }
 
+/* ---- a second time ---- */
+
+typedef struct second {
+    const char *name;
+    bool again;
+} second;
+
+static gr_status note_hits(void *user, const gr_graph *g, const char *pass, int hits, gr_err *err)
+{
+    const second *s = user;
+    (void)g, (void)err;
+    if (s->again && hits) FAIL("%s: pass %s has %d hits in a second run", s->name, pass, hits);
+    return GR_OK;
+}
+
+static void twice_of(const char *name, const char *folder, const char *dtype, void *user)
+{
+    char path[1024];
+    gr_err err = {0};
+    gr_doc *doc = NULL;
+    gr_graph *g = NULL;
+    gr_arena *arena = gr_arena_new();
+    second s = {.name = name};
+    const gr_pass_options options = {.after = note_hits, .user = &s};
+    (void)dtype;
+    snprintf(path, sizeof path, "%s/model.onnx", folder);
+    CHECK_OK(gr_doc_load(path, NULL, &doc, &err));
+    if (doc) CHECK_OK(gr_graph_build(doc, arena, NULL, &g, &err));
+    for (int i = 0; g && i < 2; i++) {
+        CHECK_OK(gr_graph_infer(g, 1 << 20, &err));
+        s.again = i == 1;
+        CHECK_OK(gr_passes_run(g, &options, &err));
+    }
+    gr_doc_free(doc);
+    gr_arena_free(arena);
+    ++*(int *)user;
+}
+
+static void test_twice(void)
+{
+    int seen = 0;
+    each_model(twice_of, &seen);
+    CU_ASSERT_TRUE(seen >= 4);
+}
+
 static CU_TestInfo tests[] = {
-    {"other spellings", test_spellings}, {"passes on and off", test_passes_off}, CU_TEST_INFO_NULL};
+    {"other spellings", test_spellings}, {"passes on and off", test_passes_off}, {"a second run changes nothing", test_twice}, CU_TEST_INFO_NULL};
 CU_SuiteInfo suite_rewrite = {"rewrite", NULL, NULL, NULL, NULL, tests};

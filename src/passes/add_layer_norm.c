@@ -5,7 +5,7 @@
 #include "match.h"
 #include "passes.h"
 
-static const char *const patterns[] = {"(LayerNormalization (Add x r) $g $b)", NULL};
+static const char *const patterns[] = {"(LayerNormalization (Add x r) g b)", NULL};
 
 static bool check(const gr_match *m, gr_why *why)
 {
