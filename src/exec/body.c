@@ -118,7 +118,7 @@ gr_value *gr_body_part(gr_body *b, gr_value *v, int64_t first, int64_t n)
         return fail(b, gr_fail(b->err, GR_EMODEL, "a vector of %lld elements is too short, expected %lld from %lld on",
                                (long long)whole, (long long)n, (long long)first));
     size_t size = (size_t)gr_dtype_bits(v->type.dtype) / 8;
-    if (v->konst && v->type.rank == 1 && size) {
+    if (v->konst && !gr_is_narrow(v) && v->type.rank == 1 && size) {
         gr_value *c =
             gr_graph_const(b->g, v->name, v->type.dtype, 1, &n, (const char *)v->konst->data + (size_t)first * size);
         if (!c) return fail(b, gr_nomem(b->err));

@@ -26,9 +26,10 @@ static bool is_weight(const gr_value *v)
 
 static uint64_t mix(uint64_t h, uint64_t x) { return ((h ^ x) * UINT64_C(0x9E3779B97F4A7C15)) ^ (h >> 31); }
 
-static uint64_t hash_shape(const gr_tensor *t)
+static uint64_t hash_shape(const gr_value *v)
 {
-    uint64_t h = mix((uint64_t)t->dtype, (uint64_t)t->rank);
+    const gr_tensor *t = v->konst;
+    uint64_t h = mix((uint64_t)t->dtype << 32 | (uint64_t)v->type.dtype, (uint64_t)t->rank);
     for (int i = 0; i < t->rank; i++) h = mix(h, (uint64_t)t->dims[i]);
     return h;
 }
@@ -43,9 +44,10 @@ static uint64_t hash_samples(const gr_tensor *t, uint64_t h)
     return h;
 }
 
-static bool same(const gr_tensor *a, const gr_tensor *b)
+static bool same(const gr_value *v, const gr_value *w)
 {
-    if (a->dtype != b->dtype || a->rank != b->rank || a->size != b->size) return false;
+    const gr_tensor *a = v->konst, *b = w->konst;
+    if (v->type.dtype != w->type.dtype || a->dtype != b->dtype || a->rank != b->rank || a->size != b->size) return false;
     if (memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims)) return false;
     return a->data == b->data || !memcmp(a->data, b->data, a->size);
 }
@@ -74,18 +76,18 @@ static size_t collect(const gr_graph *g, bool *seen, gr_value **out)
 static void merge(gr_value **values, size_t n, weight *shapes, weight *contents, size_t room, int *hits)
 {
     for (size_t i = 0; i < n; i++) {
-        const uint64_t hash = hash_shape(values[i]->konst);
+        const uint64_t hash = hash_shape(values[i]);
         weight *shape = slot(shapes, room, hash);
         *shape = (weight){values[i], hash, shape->count + 1};
     }
     for (size_t i = 0; i < n; i++) {
         gr_value *v = values[i];
-        const weight *shape = slot(shapes, room, hash_shape(v->konst));
+        const weight *shape = slot(shapes, room, hash_shape(v));
         if (shape->count < 2 || shape->count > MANY) continue;
         const uint64_t hash = hash_samples(v->konst, shape->hash);
         weight *w = slot(contents, room, hash);
         if (!w->v) *w = (weight){v, hash, 1};
-        if (w->v == v || !same(w->v->konst, v->konst)) continue;
+        if (w->v == v || !same(w->v, v)) continue;
         gr_replace_uses(v, w->v);
         ++*hits;
     }

@@ -61,7 +61,9 @@ static bool spells(const char *x, const char *head, const char *tail)
 static gr_value *constant_view(gr_graph *g, const gr_value *v, int rank, const int64_t *dims)
 {
     gr_value *view = gr_graph_const(g, v->name, v->konst->dtype, rank, dims, v->konst->data);
-    if (view) view->konst->mapped = v->konst->mapped;
+    if (!view) return NULL;
+    view->konst->mapped = v->konst->mapped;
+    view->type.dtype = v->type.dtype; /* not the tensor's where weights are kept in 16 bits */
     return view;
 }
 
@@ -105,7 +107,7 @@ static gr_value *ordered(gr_build *b, gr_value *x, const char *have, const char 
 static gr_value *product(gr_build *b, const gr_node *n, const equation *e)
 {
     char inner[MAX_LABELS + 1], row[MAX_LABELS + 1], column[MAX_LABELS + 1], batch[MAX_LABELS + 1],
-        text[3][MAX_LABELS + 3];
+        text[3][3 * MAX_LABELS + 1];
     pick(e->a, e->b, true, e->y, false, inner);
     pick(e->a, e->b, false, e->y, true, row);
     pick(e->b, e->a, false, e->y, true, column);
