@@ -317,3 +317,26 @@ gr_status gr_graph_lower(const gr_graph *g, gr_doc **out, gr_err *err)
 {
     return gr_graph_lower_as(g, &(gr_lower_options){.body = gr_lower_missing}, out, err);
 }
+
+/* ---- for those who thin documents out ---- */
+
+const gr_value *gr_lower_widened(const gr_graph *g, const gr_doc_node *n)
+{
+    if (strcmp(n->op_type, "Cast") || *n->domain || n->out.count != 1) return NULL;
+    const gr_value *v = gr_graph_find(g, n->out.items[0]);
+    return v && !v->def && gr_is_narrow(v) ? v : NULL;
+}
+
+void gr_lower_keep(const gr_graph *g, gr_doc_graph *d, bool (*keep)(const void *user, const gr_value *v),
+                   const void *user)
+{
+    size_t kept = 0, cast = 0;
+    for (size_t i = 0; i < d->ninit; i++) {
+        const gr_value *v = gr_graph_find(g, d->init[i]->name);
+        while (!v && cast < d->nodes.count && !gr_lower_widened(g, &d->nodes.items[cast])) cast++;
+        bool read = !v && cast < d->nodes.count && d->nodes.items[cast].in.items[0] == d->init[i]->name;
+        cast += read;
+        if (v ? keep(user, v) : read) d->init[kept++] = d->init[i];
+    }
+    d->ninit = kept;
+}

@@ -22,6 +22,13 @@ typedef struct gr_lower_options {
 /* As gr_graph_lower. Opsets that no node needs are not imported. */
 gr_status gr_graph_lower_as(const gr_graph *g, const gr_lower_options *options, gr_doc **out, gr_err *err);
 
+/* The constant stored in 16 bits that a node of g's document widens, or NULL. */
+const gr_value *gr_lower_widened(const gr_graph *g, const gr_doc_node *n);
+/* Drop initializers of constants that are not to be kept, and those in 16 bits that no node widens any more; the nodes
+ * that do stand in the order in which they were written. */
+void gr_lower_keep(const gr_graph *g, gr_doc_graph *d, bool (*keep)(const void *user, const gr_value *v),
+                   const void *user);
+
 /* The hook of n's row if the opset of its graph has no such operator, else NULL: what every document needs. */
 gr_spell_fn gr_lower_missing(const gr_node *n);
 

@@ -99,6 +99,19 @@ static bool add_outputs(cutter *c, gr_doc_graph *d)
     return true;
 }
 
+static bool is_read(const void *user, const gr_value *v)
+{
+    const cutter *c = user;
+    return c->reached[v->id] && !c->given[v->id];
+}
+
+static bool is_taken(const cutter *c, const gr_doc_node *n, const gr_node *origin)
+{
+    if (origin) return c->taken[origin->id];
+    const gr_value *v = gr_lower_widened(c->g, n);
+    return v && is_read(c, v);
+}
+
 static bool pick(cutter *c, gr_doc_graph *d)
 {
     gr_doc_nodes all = d->nodes;
@@ -106,14 +119,9 @@ static bool pick(cutter *c, gr_doc_graph *d)
     d->nodes = (gr_doc_nodes){0, GR_NEWS(c->arena, all.count + c->g->noutputs, gr_doc_node)};
     if (!d->nodes.items) return false;
     for (size_t k = 0; k < all.count; k++)
-        if (c->origins[k] && c->taken[c->origins[k]->id]) d->nodes.items[d->nodes.count++] = all.items[k];
-    for (size_t i = 0; i < d->ninit; i++) {
-        const gr_value *v = gr_graph_find(c->g, d->init[i]->name);
-        if (v && c->reached[v->id] && !c->given[v->id]) d->init[kept++] = d->init[i];
-    }
-    d->ninit = kept;
+        if (is_taken(c, &all.items[k], c->origins[k])) d->nodes.items[d->nodes.count++] = all.items[k];
+    gr_lower_keep(c->g, d, is_read, c);
     if (!add_inputs(c, d) || !add_outputs(c, d)) return false;
-    kept = 0;
     for (size_t i = 0; i < d->info.count; i++) {
         const gr_value *v = gr_graph_find(c->g, d->info.items[i].name);
         bool inside = v && v->def && c->taken[v->def->id] && !c->given[v->id];

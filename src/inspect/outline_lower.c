@@ -2,7 +2,7 @@
  *
  * An outline as a document: the graph's own document with the nodes of each part moved into a function.
  */
-#include "ops/op.h"
+#include "graph/lower.h"
 #include "outline.h"
 #include <ctype.h>
 
@@ -14,7 +14,11 @@ typedef struct lowering {
     const gr_outline *o;
     gr_doc *doc;
     gr_arena *arena;
-    const gr_doc_node **made;      /* by node: what it is in the document */
+    const gr_node **origins;       /* by node of the document */
+    struct made {
+        size_t first, count;
+    } *made;                       /* by node: what it is in the document */
+    gr_doc_nodes whole;            /* the document's as they were */
     const gr_doc_value **declared; /* by value: its type in the document, if there is one */
     const gr_node **nodes, **by_id; /* in the graph's order; by their ids */
     size_t count;
@@ -58,15 +62,23 @@ static bool names_of(lowering *l, size_t n, const gr_value **values, size_t more
     return true;
 }
 
+static void put_node(const lowering *l, const gr_node *n, gr_doc_nodes *out)
+{
+    const struct made *m = &l->made[n->id];
+    memcpy(out->items + out->count, l->whole.items + m->first, m->count * sizeof *out->items);
+    out->count += m->count;
+}
+
 static bool fill_body(lowering *l, const gr_part *p, gr_doc_function *f)
 {
-    f->nodes.items = GR_NEWS(l->arena, p->nnodes + p->nweights, gr_doc_node);
-    size_t cap = 0;
+    size_t cap = 0, room = p->nweights;
+    for (size_t i = 0; i < p->nnodes; i++) room += l->made[p->nodes[i]->id].count;
+    f->nodes.items = GR_NEWS(l->arena, room, gr_doc_node);
     if (!f->nodes.items) return false;
     for (size_t i = 0; i < p->nweights; i++)
         if (stands_inside(p->weights[i]) && !constant_node(l, p->weights[i], &f->nodes.items[f->nodes.count++])) return false;
     for (size_t i = 0; i < p->nnodes; i++) {
-        f->nodes.items[f->nodes.count++] = *l->made[p->nodes[i]->id];
+        put_node(l, p->nodes[i], &f->nodes);
         for (uint32_t k = 0; k < p->nodes[i]->nout; k++) {
             const gr_value *v = p->nodes[i]->out[k];
             if (!v || !l->declared[v->id]) continue;
@@ -159,7 +171,7 @@ static bool order_units(const lowering *l, units *u)
 
 static void emit(lowering *l, const gr_node *n, gr_doc_nodes *out)
 {
-    out->items[out->count++] = *l->made[n->id];
+    put_node(l, n, out);
     for (uint32_t i = 0; i < n->nin; i++)
         if (gr_in(n, i)) l->wanted[gr_in(n, i)->id] = true;
     for (uint32_t i = 0; i < n->nout; i++)
@@ -170,11 +182,13 @@ static void emit(lowering *l, const gr_node *n, gr_doc_nodes *out)
 static bool main_nodes(lowering *l)
 {
     units u = {0};
-    gr_doc_nodes old = l->doc->graph->nodes, *out = &l->doc->graph->nodes;
+    gr_doc_nodes old = l->whole, *out = &l->doc->graph->nodes;
     bool *done = GR_NEWS(l->arena, l->o->graph->nnodes, bool);
     *out = (gr_doc_nodes){0, GR_NEWS(l->arena, old.count + l->o->nparts, gr_doc_node)};
     l->doc->functions = GR_NEWS(l->arena, l->o->nparts, gr_doc_function);
     if (!done || !out->items || !l->doc->functions || !order_units(l, &u)) return false;
+    for (size_t i = 0; i < old.count; i++)
+        if (!l->origins[i] && gr_lower_widened(l->o->graph, &old.items[i])) out->items[out->count++] = old.items[i];
     for (size_t k = 0; k < u.n; k++) {
         const gr_part *p = u.ready[k] < l->o->nparts ? &l->o->parts[u.ready[k]] : NULL;
         const gr_node *n = p ? NULL : l->by_id[u.ready[k] - l->o->nparts];
@@ -185,8 +199,15 @@ static bool main_nodes(lowering *l)
     }
     for (size_t i = 0; i < l->count; i++)
         if (!done[l->nodes[i]->id]) emit(l, l->nodes[i], out);
-    for (size_t i = l->count; i < old.count; i++) out->items[out->count++] = old.items[i];
+    for (size_t i = 0; i < old.count; i++)
+        if (!l->origins[i] && !gr_lower_widened(l->o->graph, &old.items[i])) out->items[out->count++] = old.items[i];
     return true;
+}
+
+static bool is_wanted(const void *user, const gr_value *v)
+{
+    const lowering *l = user;
+    return v->is_output || l->wanted[v->id];
 }
 
 /* Constants and types of values that only functions know leave the main graph. The document's lists are in the order in
@@ -195,12 +216,7 @@ static void drop_unwanted(lowering *l)
 {
     gr_doc_graph *d = l->doc->graph;
     size_t kept = 0;
-    for (size_t i = 0; i < d->ninit; i++) {
-        const gr_value *v = gr_graph_find(l->o->graph, d->init[i]->name);
-        if (!v || v->is_output || l->wanted[v->id]) d->init[kept++] = d->init[i];
-    }
-    d->ninit = kept;
-    kept = 0;
+    gr_lower_keep(l->o->graph, d, is_wanted, l);
     for (size_t i = 0; i < d->info.count; i++) {
         const gr_value *v = gr_graph_find(l->o->graph, d->info.items[i].name);
         if (!v || l->wanted[v->id]) d->info.items[kept++] = d->info.items[i];
@@ -211,15 +227,20 @@ static void drop_unwanted(lowering *l)
 static bool lower(lowering *l)
 {
     const gr_graph *g = l->o->graph;
-    l->made = GR_NEWS(l->arena, g->nnodes, const gr_doc_node *);
+    l->made = GR_NEWS(l->arena, g->nnodes, struct made);
     l->declared = GR_NEWS(l->arena, g->nvalues, const gr_doc_value *);
     l->wanted = GR_NEWS(l->arena, g->nvalues, bool);
     l->nodes = GR_NEWS(l->arena, l->doc->graph->nodes.count, const gr_node *);
     l->by_id = GR_NEWS(l->arena, g->nnodes, const gr_node *);
     if (!l->made || !l->declared || !l->wanted || !l->nodes || !l->by_id) return false;
     for (const gr_node *n = g->first; n; n = n->next) {
-        l->made[n->id] = &l->doc->graph->nodes.items[l->count];
         l->by_id[n->id] = l->nodes[l->count++] = n;
+    }
+    for (size_t i = 0; i < l->whole.count; i++) {
+        if (!l->origins[i]) continue;
+        struct made *m = &l->made[l->origins[i]->id];
+        if (!m->count) m->first = i;
+        m->count++;
     }
     for (size_t i = 0; i < l->doc->graph->info.count; i++) {
         const gr_value *v = gr_graph_find(g, l->doc->graph->info.items[i].name);
@@ -237,7 +258,9 @@ static bool lower(lowering *l)
 gr_status gr_outline_lower(const gr_outline *o, gr_doc **out, gr_err *err)
 {
     lowering l = {.o = o};
-    GR_TRY(gr_graph_lower(o->graph, &l.doc, err));
+    const gr_lower_options options = {.body = gr_lower_missing, .origins = &l.origins};
+    GR_TRY(gr_graph_lower_as(o->graph, &options, &l.doc, err));
+    l.whole = l.doc->graph->nodes;
     l.arena = l.doc->arena;
     gr_doc_opset *opsets = GR_NEWS(l.arena, l.doc->opsets.count + 1, gr_doc_opset);
     if (!opsets || !lower(&l)) {

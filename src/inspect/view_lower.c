@@ -3,13 +3,15 @@
  * A view as a document. The graph is lowered whole and then thinned out, so that what is shown is said as it is when a
  * model is saved.
  */
+#include "graph/lower.h"
 #include "view.h"
 #include <stdio.h>
 
 typedef struct thinner {
     const gr_view *w;
     gr_doc *doc;
-    uint32_t *index; /* values of the view, by id */
+    const gr_node **origins; /* by node of the document */
+    uint32_t *index;         /* values of the view, by id */
 } thinner;
 
 static uint32_t find(const thinner *t, const char *name)
@@ -90,30 +92,34 @@ static gr_status add_folded(thinner *t, gr_err *err)
 
 /* ---- thinning ---- */
 
-/* The graph's nodes are the document's first ones, in the same order; Identities that only name outputs follow. */
+static bool is_shown(const void *user, const gr_value *v)
+{
+    const thinner *t = user;
+    return t->index[v->id] != GR_VIEW_NONE;
+}
+
+/* A node of the graph may be several of the document. Others read constants, or name outputs. */
 static gr_status thin_nodes(thinner *t, gr_err *err)
 {
     const gr_view *w = t->w;
     gr_doc_nodes *nodes = &t->doc->graph->nodes;
-    size_t at = 0, kept = 0, from = 0;
-    for (const gr_node *n = w->graph->first; n; n = n->next, from++) {
-        if (at == w->node_count || w->nodes[at].node != n) continue;
-        nodes->items[kept] = nodes->items[from];
-        if (w->level == GR_VIEW_PLAN) GR_TRY(annotate(t, &nodes->items[kept], &w->nodes[at], err));
-        kept++, at++;
+    const gr_node *last = NULL;
+    size_t at = 0, kept = 0;
+    for (size_t i = 0; i < nodes->count; i++) {
+        const gr_node *n = t->origins[i];
+        const gr_value *v = n ? NULL : gr_lower_widened(w->graph, &nodes->items[i]);
+        if (n && n != last) {
+            at += last && at < w->node_count && w->nodes[at].node == last;
+            last = n;
+        }
+        if (n ? at == w->node_count || w->nodes[at].node != n : v ? !is_shown(t, v) : w->part) continue;
+        nodes->items[kept] = nodes->items[i];
+        if (n && w->level == GR_VIEW_PLAN) GR_TRY(annotate(t, &nodes->items[kept], &w->nodes[at], err));
+        kept++;
     }
-    for (; from < nodes->count && !w->part; from++) nodes->items[kept++] = nodes->items[from];
     nodes->count = kept;
+    gr_lower_keep(w->graph, t->doc->graph, is_shown, t);
     return GR_OK;
-}
-
-static void thin_constants(thinner *t)
-{
-    gr_doc_graph *d = t->doc->graph;
-    size_t kept = 0;
-    for (size_t i = 0; i < d->ninit; i++)
-        if (find(t, d->init[i]->name) != GR_VIEW_NONE) d->init[kept++] = d->init[i];
-    d->ninit = kept;
 }
 
 static void types_by_id(const thinner *t, const gr_doc_values *values, const gr_doc_type **types)
@@ -159,7 +165,6 @@ static gr_status thin(thinner *t, gr_err *err)
     bool *output = GR_NEWS(a, w->value_count, bool);
     if (!types || !output) return gr_nomem(err);
     GR_TRY(thin_nodes(t, err));
-    thin_constants(t);
     if (w->level == GR_VIEW_PLAN) {
         GR_TRY(add_folded(t, err));
         GR_TRY(set_types(t, &d->in, err));
@@ -182,7 +187,8 @@ gr_status gr_view_lower(const gr_view *w, gr_doc **out, gr_err *err)
 {
     thinner t = {.w = w};
     if (w->level == GR_VIEW_OUTLINED && !w->part) return gr_outline_lower(&w->outline, out, err);
-    GR_TRY(gr_graph_lower(w->graph, &t.doc, err));
+    const gr_lower_options options = {.body = gr_lower_missing, .origins = &t.origins};
+    GR_TRY(gr_graph_lower_as(w->graph, &options, &t.doc, err));
     t.index = GR_NEWS(t.doc->arena, w->graph->nvalues, uint32_t);
     gr_status status = t.index ? GR_OK : gr_nomem(err);
     if (status == GR_OK) memset(t.index, 0xff, w->graph->nvalues * sizeof *t.index);
