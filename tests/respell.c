@@ -51,13 +51,13 @@ const char *spell_add_node(speller *s, size_t at, const char *op, size_t nin, co
         size_t cap = s->capnodes + 256;
         gr_doc_node *more = spell_room_for(s, cap * sizeof *more);
         if (!more) return "";
-        memcpy(more, nodes->items, nodes->count * sizeof *more);
+        if (nodes->count) memcpy(more, nodes->items, nodes->count * sizeof *more);
         nodes->items = more;
         s->capnodes = cap;
     }
     const char **ins = spell_room_for(s, nin * sizeof *ins), **out = spell_room_for(s, sizeof *out);
     if (s->broke) return "";
-    memcpy(ins, in, nin * sizeof *ins);
+    if (nin) memcpy(ins, in, nin * sizeof *ins);
     *out = spell_new_name(s);
     memmove(&nodes->items[at + 1], &nodes->items[at], (nodes->count++ - at) * sizeof *nodes->items);
     nodes->items[at] =

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static gr_err err;
 
@@ -128,7 +129,12 @@ typedef struct ragged {
 
 static int64_t element(const gr_tensor_view *t, int64_t i)
 {
-    return t->type == GR_INT32 ? ((const int32_t *)t->data)[i] : ((const int64_t *)t->data)[i];
+    const bool narrow = t->type == GR_INT32;
+    const size_t size = narrow ? sizeof(int32_t) : sizeof(int64_t);
+    int32_t small = 0;
+    int64_t large = 0; /* files put their tensors at any address */
+    memcpy(narrow ? (void *)&small : (void *)&large, (const char *)t->data + (size_t)i * size, size);
+    return narrow ? small : large;
 }
 
 /* Ids, a mask and perhaps types, [batch, tokens], padded on the right. */

@@ -449,6 +449,9 @@ static void close_job(explain_job *job)
     for (size_t i = 0; job->before && i < job->graph->noutputs; i++) gr_tensor_free(job->before[i]);
     free(job->before);
     free(job->in);
+    for (size_t i = 0; i < job->disable.n; i++) free((char *)job->disable.items[i]);
+    free(job->disable.items);
+    free((char *)job->shape);
     gr_arena_free(job->arena);
     trial_close(&job->t);
     cli_text_free(&job->out);

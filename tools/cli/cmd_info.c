@@ -220,7 +220,11 @@ static int print(const cli_command *self, int argc, char **argv)
         {0}};
     cli_parse(self, options, argc, argv, &names);
     if (names.n != 1) cli_usage(self, "give one model");
-    if (textconv) return print_hashed(names.items[0], (size_t)elide);
+    if (textconv) {
+        int code = print_hashed(names.items[0], (size_t)elide);
+        free(names.items);
+        return code;
+    }
     if (!engine_load(&e, names.items[0], &err)) engine_die(&e, &err);
     gr_print_level level = outlined ? GR_PRINT_OUTLINED : optimized ? GR_PRINT_OPTIMIZED : GR_PRINT_FILE;
     errno = 0;
