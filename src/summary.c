@@ -79,7 +79,7 @@ static const gr_value *bias_of(const gr_value *weight)
 {
     const gr_value *product = gr_out(weight->uses->user, 0);
     const gr_node *add = product && product->uses ? product->uses->user : NULL;
-    if (!add || strcmp(add->op->name, "Add")) return NULL;
+    if (!add || !gr_is_named(add, "Add")) return NULL;
     const gr_value *bias = gr_in(add, gr_in(add, 0) == product);
     return bias && bias->konst && !is_renamed(bias->name) ? bias : NULL;
 }
@@ -196,7 +196,7 @@ static int64_t layer_steps(const gr_graph *g)
 {
     int64_t most = 0, since = -1;
     for (const gr_node *n = g->first; n; n = n->next) {
-        const bool attention = n->op->domain && !strcmp(n->op->domain, "graphrun") && !strcmp(n->op->name, "Attention");
+        const bool attention = n->op->domain && !strcmp(n->op->domain, "graphrun") && gr_is_named(n, "Attention");
         if (attention && since > most) most = since;
         if (attention) since = 0;
         since += since >= 0 && !(n->op->flags & GR_OP_VIEW);

@@ -340,7 +340,7 @@ static size_t fold_budget(const gr_graph *g)
     return bytes > (FOLD_MAX - FOLD_FREE) / FOLD_TIMES ? FOLD_MAX : FOLD_FREE + FOLD_TIMES * bytes;
 }
 
-static bool is_if(const gr_node *n) { return n->nsubgraphs == 2 && !n->op->domain && !strcmp(n->op->name, "If"); }
+static bool is_if(const gr_node *n) { return n->nsubgraphs == 2 && gr_is_op(n, "If"); }
 
 /* Branch `s` of an If whose condition is known to choose the other. */
 static bool never_taken(const gr_node *n, uint32_t s, const gr_facts *f)

@@ -142,7 +142,7 @@ static gr_status lower_node(gr_lowering *l, const gr_node *n, gr_lower_nodes *no
     l->ours |= !strcmp(domain, "graphrun");
     l->contrib |= !strcmp(domain, "com.microsoft");
     for (size_t i = 0; i < sizeof moved / sizeof *moved; i++)
-        if (!*domain && l->root->opset < moved[i].since && gr_in(n, 1) && !strcmp(n->op->name, moved[i].op))
+        if (!*domain && l->root->opset < moved[i].since && gr_in(n, 1) && gr_is_named(n, moved[i].op))
             return move_input(l, n, &moved[i], out);
     GR_TRY(check_version(l, n));
     return lower_attrs(l, n, &out->attrs);

@@ -154,6 +154,6 @@ gr_spell_fn gr_contrib_body(const gr_node *n)
 {
     if (!n->op->domain || strcmp(n->op->domain, "graphrun") != 0) return NULL;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (!strcmp(n->op->name, known[i].op)) return known[i].fits(n) ? known[i].spell : NULL;
+        if (gr_is_named(n, known[i].op)) return known[i].fits(n) ? known[i].spell : NULL;
     return NULL;
 }

@@ -16,7 +16,6 @@ enum { NEAR = 6, MAX_LAYERS = 4096, MAX_REMARKS = 64 };
 /* Epsilons of models in use lie between 1e-12 and 1e-3. */
 #define LARGE_EPSILON 1e-2
 
-static bool named(const gr_node *n, const char *op) { return !strcmp(n->op->name, op); }
 static bool ends(const char *name, const char *with)
 {
     size_t n = strlen(name), m = strlen(with);
@@ -45,7 +44,7 @@ gr_fusion_kind gr_fusion_of(const gr_node *n)
 /* The sum of embeddings, normalised if it has a scale. */
 static bool is_embeddings(const gr_node *n)
 {
-    return n->op->domain && !strcmp(n->op->domain, "graphrun") && !strcmp(n->op->name, "Embeddings");
+    return n->op->domain && !strcmp(n->op->domain, "graphrun") && gr_is_named(n, "Embeddings");
 }
 
 /* ---- what the file promises ---- */
@@ -190,7 +189,7 @@ static bool is_fused(const gr_node *n)
 {
     if (gr_fusion_of(n) != GR_FUSIONS || (n->op->domain && !strcmp(n->op->domain, "graphrun"))) return true;
     /* A product with weights runs on the same kernels as a linear layer, without a bias to take along. */
-    return (holds(n, "MatMul") || named(n, "Gemm")) && gr_in(n, 1) && gr_in(n, 1)->konst;
+    return (holds(n, "MatMul") || gr_is_named(n, "Gemm")) && gr_in(n, 1) && gr_in(n, 1)->konst;
 }
 
 /* The node of the file that added an epsilon, or the fused one itself. */

@@ -259,7 +259,7 @@ static const char *words_of(const search *s, const gr_value *v)
     if (!p) return "not recognised";
     if (p->kind == GR_PART_LAYER && v->type.rank == 4) {
         size_t n = strlen(v->def->op->name);
-        bool attention = !strcmp(v->def->op->name, "Softmax") || (n > 9 && !strcmp(v->def->op->name + n - 9, "Attention") && v->def->nout < 3);
+        bool attention = gr_is_named(v->def, "Softmax") || (n > 9 && !strcmp(v->def->op->name + n - 9, "Attention") && v->def->nout < 3);
         return gr_arena_printf(s->arena, "%s of %s", attention ? "attention probabilities" : "keys or values", p->name);
     }
     if (p->kind == GR_PART_HEAD) return "made by an unknown head";

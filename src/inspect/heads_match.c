@@ -11,7 +11,7 @@
 
 enum { LINEAR_STEPS = 12 };
 
-static bool is(const gr_node *n, const char *name) { return n && !strcmp(n->op->name, name); }
+static bool is(const gr_node *n, const char *name) { return n && gr_is_named(n, name); }
 
 static bool one_of(const gr_node *n, const char *const *names)
 {

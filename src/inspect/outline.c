@@ -51,7 +51,7 @@ static int stage_of(const sorter *s, const gr_value *v, bool shape_only)
 static void find_stages(sorter *s)
 {
     for (const gr_node *n = s->w.g->first; n; n = n->next) {
-        bool shape = !strcmp(n->op->name, "Shape") || !strcmp(n->op->name, "Size");
+        bool shape = gr_is_named(n, "Shape") || gr_is_named(n, "Size");
         int stage = NOWHERE;
         for (uint32_t i = 0; i < n->nin; i++) {
             const gr_value *v = gr_in(n, i);
@@ -164,15 +164,15 @@ static bool take_layers(sorter *s)
 static bool is_tanh(const gr_node *n)
 {
     const char *activation = "";
-    if (!strcmp(n->op->name, "Tanh")) return true;
-    return !strcmp(n->op->name, "Linear") &&
+    if (gr_is_named(n, "Tanh")) return true;
+    return gr_is_named(n, "Linear") &&
            gr_attr_string(n->attrs, "activation", "", &activation, NULL) == GR_OK && !strcmp(activation, "tanh");
 }
 
 /* Pooler: from a Gather of hidden states over steps with one reader each to a tanh. */
 static const gr_node *pooler_end(const sorter *s, const gr_node *n)
 {
-    if (strcmp(n->op->name, "Gather") || !gr_carries(gr_in(n, 0))) return NULL;
+    if (!gr_is_named(n, "Gather") || !gr_carries(gr_in(n, 0))) return NULL;
     if (gr_before_conversions(gr_in(n, 0)) != gr_before_conversions(s->w.hidden)) return NULL;
     for (int i = 0; i < 10 && gr_out(n, 0) && n->out[0]->uses; i++) {
         n = n->out[0]->uses->user;

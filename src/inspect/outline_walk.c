@@ -18,7 +18,6 @@ bool gr_carries(const gr_value *v)
     return v->type.dtype != GR_INT64 && v->type.dtype != GR_BOOL && v->type.dtype != GR_STRING;
 }
 
-static bool named(const gr_node *n, const char *name) { return !strcmp(n->op->name, name); }
 
 static bool ends_with(const char *s, const char *end)
 {
@@ -31,7 +30,7 @@ static bool ends_with(const char *s, const char *end)
 static const gr_node *only_next(const gr_value *v)
 {
     for (const gr_use *u = v->uses; u; u = u->next)
-        if (!named(u->user, "Shape") && !named(u->user, "IsNaN")) return u->user;
+        if (!gr_is_named(u->user, "Shape") && !gr_is_named(u->user, "IsNaN")) return u->user;
     return NULL;
 }
 
@@ -43,7 +42,7 @@ static const gr_node *product_of(const gr_node *softmax, const gr_value **probab
     for (int i = 0; i < MAX_STEPS && v; i++) {
         const gr_node *n = only_next(v);
         if (!n) return NULL;
-        bool product = strstr(n->op->name, "MatMul") || named(n, "Einsum");
+        bool product = strstr(n->op->name, "MatMul") || gr_is_named(n, "Einsum");
         if (product) {
             *probabilities = v;
             for (uint32_t k = 0; k < n->nin; k++)
@@ -71,7 +70,7 @@ static bool find_anchors(walk *w)
         const gr_value *p = NULL;
         if (ends_with(n->op->name, "Attention") && gr_carries(gr_in(n, 0))) {
             if (!add_anchor(w, n, gr_in(n, 0))) return false;
-        } else if (named(n, "Softmax")) {
+        } else if (gr_is_named(n, "Softmax")) {
             const gr_node *product = product_of(n, &p);
             if (product && !add_anchor(w, product, p)) return false;
         }
@@ -149,12 +148,12 @@ static bool mark_ancestors(walk *w)
 
 static bool may_join(const gr_node *n)
 {
-    return named(n, "Add") || named(n, "Sum") || n->op->domain || strstr(n->op->name, "Add");
+    return gr_is_named(n, "Add") || gr_is_named(n, "Sum") || n->op->domain || strstr(n->op->name, "Add");
 }
 
 const gr_value *gr_before_conversions(const gr_value *v)
 {
-    while (v->def && v->def->out[0] == v && (named(v->def, "Cast") || strstr(v->def->op->name, "uantizeLinear")) &&
+    while (v->def && v->def->out[0] == v && (gr_is_named(v->def, "Cast") || strstr(v->def->op->name, "uantizeLinear")) &&
            gr_carries(gr_in(v->def, 0)))
         v = gr_in(v->def, 0);
     return v;

@@ -43,7 +43,6 @@ const char *gr_fate_name(gr_fate fate)
 
 /* ---- what nodes depend on ---- */
 
-static bool is_op(const gr_node *n, const char *name) { return !n->op->domain && !strcmp(n->op->name, name); }
 
 typedef struct reads { /* the inputs of a node as it stands, or as the file has it */
     const gr_node *now;
@@ -55,7 +54,7 @@ static depends depends_of(const gr_node *n, reads from, const uint8_t *values)
     depends worst = ON_CONSTANTS;
     bool known = n->nout > 0;
     if (n->nsubgraphs || (n->op->flags & GR_OP_IMPURE)) return ON_DATA;
-    if (is_op(n, "Shape") || is_op(n, "Size")) return ON_SHAPES;
+    if (gr_is_op(n, "Shape") || gr_is_op(n, "Size")) return ON_SHAPES;
     for (uint32_t i = 0; i < (from.now ? from.now->nin : from.then->nin); i++) {
         const gr_value *v = from.now ? gr_in(from.now, i) : from.then->in[i];
         if (v && !v->konst && values[v->id] > worst) worst = (depends)values[v->id];

@@ -86,7 +86,7 @@ static const char *bias_after(const gr_node *n)
 {
     const gr_value *product = gr_out(n, 0);
     const gr_node *add = product && product->nuses == 1 ? product->uses->user : NULL;
-    if (!add || strcmp(add->op->name, "Add")) return NULL;
+    if (!add || !gr_is_named(add, "Add")) return NULL;
     const gr_value *bias = gr_in(add, gr_in(add, 0) == product);
     return bias && bias->konst && !bias->def && says_module(bias->name) ? bias->name : NULL;
 }

@@ -176,6 +176,14 @@ const gr_op *gr_op_find(const char *domain, const char *name, int64_t opset, int
 /* All families, each ended by a row without a name; the list ended by NULL. */
 extern const gr_op *const gr_op_families[];
 
+/* Whether a node is an operator of that name, in any domain. Every pass asks this of every node. */
+static inline bool gr_is_named(const gr_node *n, const char *name)
+{
+    return *n->op->name == *name && !strcmp(n->op->name, name);
+}
+/* The same for ai.onnx alone; false for NULL. */
+static inline bool gr_is_op(const gr_node *n, const char *name) { return n && !n->op->domain && gr_is_named(n, name); }
+
 /* ---- Loops that families share (ops/loops.h has the typed ones) ---- */
 
 /* Parameters of a step with the type that the operator's parse made. */

@@ -50,7 +50,6 @@ typedef struct found {
     mask_step masks[MAX_MASKS]; /* the outermost first */
 } found;
 
-static bool is_op(const gr_node *n, const char *name) { return n && !n->op->domain && !strcmp(n->op->name, name); }
 
 static gr_node *only_reader(const gr_value *v) { return v->nuses == 1 && !v->is_output ? v->uses->user : NULL; }
 
@@ -68,8 +67,8 @@ static bool is_product(const gr_node *n, bool *transposed, double *alpha)
     int64_t a = 0, b = 0, batch_a = 0, batch_b = 0;
     float factor = 1;
     *transposed = false;
-    if (is_op(n, "MatMul")) return true;
-    if (!n || !n->op->domain || strcmp(n->op->name, "FusedMatMul")) return false;
+    if (gr_is_op(n, "MatMul")) return true;
+    if (!n || !n->op->domain || !gr_is_named(n, "FusedMatMul")) return false;
     if (gr_attr_int(n->attrs, "transA", 0, &a, NULL) != GR_OK ||
         gr_attr_int(n->attrs, "transB", 0, &b, NULL) != GR_OK ||
         gr_attr_int(n->attrs, "transBatchA", 0, &batch_a, NULL) != GR_OK ||
@@ -160,9 +159,9 @@ static gr_value *unguarded(const gr_value *p, found *f)
 {
     if (p->nuses != 2 || p->is_output) return NULL;
     gr_node *a = p->uses->user, *b = p->uses->next->user;
-    gr_node *where = is_op(a, "Where") ? a : b, *nan = where == a ? b : a;
+    gr_node *where = gr_is_op(a, "Where") ? a : b, *nan = where == a ? b : a;
     double zero;
-    if (!is_op(where, "Where") || !is_op(nan, "IsNaN") || gr_in(where, 0) != nan->out[0] || nan->out[0]->nuses != 1 ||
+    if (!gr_is_op(where, "Where") || !gr_is_op(nan, "IsNaN") || gr_in(where, 0) != nan->out[0] || nan->out[0]->nuses != 1 ||
         nan->out[0]->is_output)
         return NULL;
     if (gr_in(where, 2) != p || !gr_scalar_of(gr_in(where, 1), &zero) || zero != 0) return NULL;
@@ -176,7 +175,7 @@ static gr_value *masked_again(gr_node *where, const gr_value *p, found *f)
 {
     double zero;
     mask_step *m = &f->masks[0];
-    if (!is_op(where, "Where") || !f->nmasks || !m->cond || gr_in(where, 0) != m->cond) return NULL;
+    if (!gr_is_op(where, "Where") || !f->nmasks || !m->cond || gr_in(where, 0) != m->cond) return NULL;
     uint32_t kept = m->fill_if ? 2 : 1;
     if (gr_in(where, kept) != p || !gr_scalar_of(gr_in(where, 3 - kept), &zero) || zero != 0) return NULL;
     m->fill = -INFINITY;
@@ -188,7 +187,7 @@ static gr_value *masked_again(gr_node *where, const gr_value *p, found *f)
 /* p times something that broadcasts to it. */
 static gr_value *multiplied(gr_node *mul, const gr_value *p, found *f)
 {
-    if (!is_op(mul, "Mul") || f->factors || p->type.rank != 4) return NULL;
+    if (!gr_is_op(mul, "Mul") || f->factors || p->type.rank != 4) return NULL;
     gr_value *x = gr_in(mul, gr_in(mul, 0) == p ? 1 : 0);
     if (x == p || !same_shape(p, mul->out[0]) || x->type.rank < 0 || x->type.dtype != GR_FLOAT) return NULL;
     f->factors = x;
@@ -202,7 +201,7 @@ static gr_node *context_of(found *f, gr_value *p)
     double alpha = 1;
     for (gr_use *u = p->uses; u; u = u->next) {
         gr_node *n = u->user;
-        if (is_op(n, "Reshape") && !f->whole && gr_in(n, 0) == p && reshaped(n->out[0]) && only_reader(n->out[0])) {
+        if (gr_is_op(n, "Reshape") && !f->whole && gr_in(n, 0) == p && reshaped(n->out[0]) && only_reader(n->out[0])) {
             n = only_reader(n->out[0]);
             if (gr_in(n, 0)->def != u->user) continue;
         } else if (gr_in(n, 0) != p) {
@@ -234,7 +233,7 @@ static bool find_shown(found *f, gr_value *p)
     f->shown = p;
     if (p->type.rank == 3 && !f->whole && p->nuses == 2 && !p->is_output) {
         gr_node *other = p->uses->user == f->context ? p->uses->next->user : p->uses->user;
-        if (is_op(other, "Reshape") && reshaped(other->out[0])) f->shown = other->out[0];
+        if (gr_is_op(other, "Reshape") && reshaped(other->out[0])) f->shown = other->out[0];
     }
     if (f->shown->type.rank != 4) return miss(f, p->def, "the probabilities are read elsewhere, in another shape");
     if (read_before(f->shown, f->context))
@@ -264,16 +263,16 @@ static void find_end(found *f)
     gr_node *n = only_reader(c);
     f->end = c;
     f->form = c->type.rank == 3 ? ITEMS : SPLIT_HEADS;
-    if (!f->whole && c->type.rank == 3 && is_op(n, "Reshape") && reshaped(n->out[0])) {
+    if (!f->whole && c->type.rank == 3 && gr_is_op(n, "Reshape") && reshaped(n->out[0])) {
         f->end = c = n->out[0];
         f->form = SPLIT_HEADS;
         n = only_reader(c);
     }
-    if (f->form != SPLIT_HEADS || !is_op(n, "Transpose") || !gr_has_order(n, "0213")) return;
+    if (f->form != SPLIT_HEADS || !gr_is_op(n, "Transpose") || !gr_has_order(n, "0213")) return;
     f->end = c = n->out[0];
     f->form = SPLIT_ROWS;
     n = only_reader(c);
-    if (!is_op(n, "Reshape") || gr_in(n, 0) != c || c->type.rank != 4) return;
+    if (!gr_is_op(n, "Reshape") || gr_in(n, 0) != c || c->type.rank != 4) return;
     const gr_type *y = &n->out[0]->type, *x = &c->type;
     if (x->dims[2].expr || x->dims[3].expr || y->rank < 2 || y->rank > 3) return;
     if (!gr_dim_is(y->dims[y->rank - 1], x->dims[2].k * x->dims[3].k)) return;
@@ -444,7 +443,7 @@ gr_status gr_pass_attention(gr_graph *g, int *hits, gr_err *err)
     int more = 0;
     for (gr_node *n = g->first, *next; n && !gr_pass_stopped(g); n = next) {
         next = n->next;
-        if (!is_op(n, "Softmax")) continue;
+        if (!gr_is_op(n, "Softmax")) continue;
         found f = {.g = g, .softmax = n};
         bool ok = find(&f);
         if (!ok && n->out[0]->type.rank == 3) {

@@ -9,16 +9,15 @@
 /* Views in a row; a file that has more of them loses little. */
 enum { MAX_VIEWS = 16 };
 
-static bool is_op(const gr_node *n, const char *name) { return n && !n->op->domain && !strcmp(n->op->name, name); }
 
 static gr_node *maker(const gr_value *v, const char *op)
 {
-    return v && !v->konst && is_op(v->def, op) && v->def->out[0] == v ? v->def : NULL;
+    return v && !v->konst && gr_is_op(v->def, op) && v->def->out[0] == v ? v->def : NULL;
 }
 
 static bool is_view(const gr_node *n)
 {
-    return (is_op(n, "Reshape") || is_op(n, "Squeeze") || is_op(n, "Unsqueeze") || is_op(n, "Flatten")) &&
+    return (gr_is_op(n, "Reshape") || gr_is_op(n, "Squeeze") || gr_is_op(n, "Unsqueeze") || gr_is_op(n, "Flatten")) &&
            gr_known_shape(gr_in(n, 1));
 }
 
@@ -45,7 +44,7 @@ static gr_value *seen_before(const gr_node *n)
 /* x in one order instead of two; NULL with no error: there are not two, or the first has other readers. */
 static gr_value *one_order(gr_build *b, const gr_node *n)
 {
-    const gr_node *first = is_op(n, "Transpose") ? maker(gr_in(n, 0), "Transpose") : NULL;
+    const gr_node *first = gr_is_op(n, "Transpose") ? maker(gr_in(n, 0), "Transpose") : NULL;
     int64_t count, inner;
     const int64_t *p, *q;
     if (!first || gr_attr_ints(n->attrs, "perm", &count, &p, NULL) != GR_OK || count < 0 || count > GR_MAX_RANK)

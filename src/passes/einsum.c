@@ -156,8 +156,8 @@ gr_status gr_pass_einsum(gr_graph *g, int *hits, gr_err *err)
         gr_build b = {g, n, &failed};
         gr_value *old = n->out[0], *y = NULL;
         if (!old || old->konst || n->op->domain || old->type.dtype != GR_FLOAT) continue;
-        if (!strcmp(n->op->name, "Add")) y = biased(&b, n);
-        if (!strcmp(n->op->name, "Einsum") && parse(n, &e)) {
+        if (gr_is_named(n, "Add")) y = biased(&b, n);
+        if (gr_is_named(n, "Einsum") && parse(n, &e)) {
             y = layer(&b, n, &e);
             if (!y && failed.status == GR_OK) y = product(&b, n, &e);
         }

@@ -15,13 +15,12 @@ typedef struct sum {
     gr_value *values[MOST], *ids[MOST]; /* ids NULL: added as they are */
 } sum;
 
-static bool is_op(const gr_node *n, const char *name) { return n && !n->op->domain && !strcmp(n->op->name, name); }
 
 static bool is_table(const gr_node *n)
 {
     int64_t axis;
     const gr_value *t = gr_in(n, 0);
-    return is_op(n, "Gather") && gr_attr_int(n->attrs, "axis", 0, &axis, NULL) == GR_OK && (axis == 0 || axis == -2) && t->konst &&
+    return gr_is_op(n, "Gather") && gr_attr_int(n->attrs, "axis", 0, &axis, NULL) == GR_OK && (axis == 0 || axis == -2) && t->konst &&
            t->type.rank == 2 && t->type.dtype == GR_FLOAT && gr_in(n, 1)->type.rank >= 0;
 }
 
@@ -29,10 +28,10 @@ static bool is_table(const gr_node *n)
 static bool collect(gr_value *v, sum *s, bool top)
 {
     gr_node *n = v->konst ? NULL : v->def;
-    if (is_op(n, "Add") && (top || (v->nuses == 1 && !v->is_output))) {
+    if (gr_is_op(n, "Add") && (top || (v->nuses == 1 && !v->is_output))) {
         gr_value *a = gr_in(n, 0), *b = gr_in(n, 1);
         /* The one that is a sum itself goes first, so that the order of additions stays. */
-        if (is_op(b->def, "Add") && !is_op(a->def, "Add")) a = gr_in(n, 1), b = gr_in(n, 0);
+        if (gr_is_op(b->def, "Add") && !gr_is_op(a->def, "Add")) a = gr_in(n, 1), b = gr_in(n, 0);
         return collect(a, s, false) && collect(b, s, false);
     }
     if (s->n == MOST || v->type.rank < 1 || v->type.dtype != GR_FLOAT) return false;
@@ -47,9 +46,9 @@ static bool collect(gr_value *v, sum *s, bool top)
 static bool shallow(const gr_value *v)
 {
     for (int i = 0; i < MOST; i++) {
-        if (!v->def || v->konst || !is_op(v->def, "Add")) return true;
+        if (!v->def || v->konst || !gr_is_op(v->def, "Add")) return true;
         const gr_value *a = gr_in(v->def, 0), *b = gr_in(v->def, 1);
-        const bool left = a->def && is_op(a->def, "Add"), right = b->def && is_op(b->def, "Add");
+        const bool left = a->def && gr_is_op(a->def, "Add"), right = b->def && gr_is_op(b->def, "Add");
         if (left && right) return false;
         v = left ? a : b;
     }
@@ -60,7 +59,7 @@ static bool normalises_rows(const gr_node *n)
 {
     int64_t axis;
     const gr_value *x = gr_in(n, 0), *g = gr_in(n, 1), *b = gr_in(n, 2);
-    if (!is_op(n, "LayerNormalization") || gr_attr_int(n->attrs, "axis", -1, &axis, NULL) != GR_OK) return false;
+    if (!gr_is_op(n, "LayerNormalization") || gr_attr_int(n->attrs, "axis", -1, &axis, NULL) != GR_OK) return false;
     if (x->type.rank < 1 || (axis != -1 && axis != x->type.rank - 1)) return false;
     if (g->type.rank != 1 || g->type.dtype != GR_FLOAT || (b && b->type.rank != 1)) return false;
     for (uint32_t i = 1; i < n->nout; i++)
@@ -94,12 +93,12 @@ gr_status gr_pass_embeddings(gr_graph *g, int *hits, gr_err *err)
     for (gr_node *n = g->first, *next; n && !gr_pass_stopped(g); n = next) {
         next = n->next;
         sum s = {0};
-        gr_value *x = is_op(n, "Add") ? n->out[0] : gr_in(n, 0);
+        gr_value *x = gr_is_op(n, "Add") ? n->out[0] : gr_in(n, 0);
         if (!n->out[0] || n->out[0]->konst || !x) continue;
         const bool normal = normalises_rows(n) && x->nuses == 1 && !x->is_output;
         /* A sum that is normalised waits for that. */
         const gr_node *reader = x->nuses == 1 && !x->is_output ? x->uses->user : NULL;
-        if (!normal && (!is_op(n, "Add") || is_op(reader, "Add") || (reader && normalises_rows(reader)))) continue;
+        if (!normal && (!gr_is_op(n, "Add") || gr_is_op(reader, "Add") || (reader && normalises_rows(reader)))) continue;
         if (!shallow(x) || !collect(x, &s, true) || s.tables < (normal ? 1 : 2)) continue;
         GR_TRY(rewrite(n, &s, normal, err));
         ++*hits;

@@ -12,13 +12,13 @@ enum { MAX_OPERANDS = 3 };
 static bool is_op(const gr_node *n, const char *const *names)
 {
     for (; n && !n->op->domain && *names; names++)
-        if (!strcmp(n->op->name, *names)) return true;
+        if (gr_is_named(n, *names)) return true;
     return false;
 }
 
 static gr_node *expand_of(const gr_value *v)
 {
-    return v && v->def && !v->konst && !v->def->op->domain && !strcmp(v->def->op->name, "Expand") ? v->def : NULL;
+    return v && v->def && !v->konst && gr_is_op(v->def, "Expand") ? v->def : NULL;
 }
 
 /* Whether the inputs of n with x in place of input i still broadcast to the type that n's output has. */

@@ -5,11 +5,10 @@
  */
 #include "heads.h"
 
-static bool is_op(const gr_node *n, const char *name) { return n && !n->op->domain && !strcmp(n->op->name, name); }
 
 gr_node *gr_maker(const gr_value *v, const char *op)
 {
-    return v && !v->konst && is_op(v->def, op) && v->def->out[0] == v ? v->def : NULL;
+    return v && !v->konst && gr_is_op(v->def, op) && v->def->out[0] == v ? v->def : NULL;
 }
 
 bool gr_has_order(const gr_node *n, const char *order)

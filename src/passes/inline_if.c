@@ -78,7 +78,7 @@ gr_status gr_pass_inline_if(gr_graph *g, int *hits, gr_err *err)
     for (gr_node *n = g->first, *next; n && !gr_pass_stopped(g); n = next) {
         next = n->next;
         const gr_value *cond = gr_in(n, 0);
-        if (strcmp(n->op->name, "If") || n->op->domain || n->nsubgraphs != 2 || !cond->konst) continue;
+        if (!gr_is_op(n, "If") || n->nsubgraphs != 2 || !cond->konst) continue;
         if (cond->konst->elements != 1) continue;
         gr_node *before = n->prev;
         GR_TRY(inline_branch(n, n->subgraphs[*(const uint8_t *)cond->konst->data ? 0 : 1], err));

@@ -141,7 +141,7 @@ static bool filled_with(const gr_value *v, float want)
         }
         return true;
     }
-    if (!v->def || v->def->op->domain || strcmp(v->def->op->name, "ConstantOfShape")) return false;
+    if (!gr_is_op(v->def, "ConstantOfShape")) return false;
     const gr_attr *value = gr_attr_find(v->def->attrs, "value");
     if (!value) return want == 0;
     if (value->type != GR_ATTR_TENSOR || value->t->dtype != GR_FLOAT || value->t->size != 4) return false;

@@ -94,7 +94,7 @@ static const char *own_activation(const gr_node *n)
 static gr_value *unflattened(const gr_value *f)
 {
     const gr_node *n = f->konst ? NULL : f->def;
-    return n && !n->op->domain && !strcmp(n->op->name, "Reshape") ? gr_in(n, 0) : NULL;
+    return gr_is_op(n, "Reshape") ? gr_in(n, 0) : NULL;
 }
 
 /* Rows keep their length going in, and come out in the order that they had. */
@@ -126,9 +126,9 @@ static const char *const reshaped_patterns[] = {"(Reshape n:(Linear f ...) _)", 
 static const char *activation_of(const gr_node *n)
 {
     const char *approximate = "none";
-    if (!strcmp(n->op->name, "Relu")) return "relu";
-    if (!strcmp(n->op->name, "Tanh")) return "tanh";
-    if (!strcmp(n->op->name, "Swish")) {
+    if (gr_is_named(n, "Relu")) return "relu";
+    if (gr_is_named(n, "Tanh")) return "tanh";
+    if (gr_is_named(n, "Swish")) {
         float alpha = 0;
         return gr_attr_float(n->attrs, "alpha", 1, &alpha, NULL) == GR_OK && alpha == 1 ? "silu" : NULL;
     }

@@ -119,7 +119,7 @@ static gr_value *other_operand(const pattern *t, const gr_node *n)
     double c;
     if ((!mul && !div) || t->nargs != 2 || n->nin != 2 || t->args[1]->kind != P_NUMBER || t->args[1]->number == 0)
         return NULL;
-    if (n->op->domain || strcmp(n->op->name, mul ? "Div" : "Mul")) return NULL;
+    if (!gr_is_op(n, mul ? "Div" : "Mul")) return NULL;
     /* Only a product may have its number first. */
     for (uint32_t i = mul; i < 2; i++)
         if (gr_scalar_of(gr_in(n, i), &c) && c != 0 && gr_pattern_number(t->args[1], 1 / c)) return gr_in(n, 1 - i);
@@ -129,7 +129,7 @@ static gr_value *other_operand(const pattern *t, const gr_node *n)
 static bool match_node(attempt *a, const pattern *t, gr_node *n)
 {
     gr_value *x = n->nsubgraphs ? NULL : other_operand(t, n);
-    if ((strcmp(n->op->name, t->op) && !x) || n->nsubgraphs) return false;
+    if ((!gr_is_named(n, t->op) && !x) || n->nsubgraphs) return false;
     if (t->nargs > (int)n->nin ? true : !t->more && (int)n->nin > t->nargs) return false;
     if (t->name[0] && !bind_name(a, t->name, n->out[0], n)) return false;
     bool known = false;
@@ -217,7 +217,7 @@ static gr_status replace(const gr_rule *rule, const gr_match *m, bool *done, gr_
 /* Whether it is worth while to begin. */
 static bool may_match(const pattern *t, const gr_node *n)
 {
-    return !strcmp(n->op->name, t->op) || (!n->nsubgraphs && other_operand(t, n));
+    return gr_is_named(n, t->op) || (!n->nsubgraphs && other_operand(t, n));
 }
 
 static bool find_match(const gr_rule *rule, const pattern *t, gr_graph *g, gr_node *n, attempt *a, gr_why *why)

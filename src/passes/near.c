@@ -105,7 +105,7 @@ static gr_node *behind(const pattern *t, const gr_value *v)
 {
     for (int i = 0; i < MAX_BETWEEN && v && v->def && !v->konst; i++) {
         v = gr_in(v->def, 0);
-        if (v && v->def && !v->konst && !strcmp(v->def->op->name, t->op)) return v->def;
+        if (v && v->def && !v->konst && gr_is_named(v->def, t->op)) return v->def;
     }
     return NULL;
 }
@@ -163,7 +163,7 @@ static void lay_value(search *c, state *s, const pattern *t, gr_value *v, gr_nod
         return;
     case P_NODE: break;
     }
-    if (v && v->def && !v->konst && v->def->out[0] == v && !strcmp(v->def->op->name, t->op))
+    if (v && v->def && !v->konst && v->def->out[0] == v && gr_is_named(v->def, t->op))
         lay_node(c, s, t, v->def);
     else
         lay_wrong_node(c, s, t, v, user);
@@ -215,7 +215,7 @@ static void try_root(search *c, const pattern *t, gr_node *root)
 {
     state s = {.m = {.g = root->graph, .root = root}};
     if (!root->out[0] || root->out[0]->konst || c->effort <= 0) return;
-    if (!strcmp(root->op->name, t->op)) {
+    if (gr_is_named(root, t->op)) {
         lay_node(c, &s, t, root);
     } else {
         c->effort--;
@@ -284,7 +284,7 @@ gr_status gr_explain_rule(gr_graph *g, const gr_rule *rule, pattern *const *root
     c->rule = rule;
     c->effort = MAX_EFFORT;
     for (gr_node *node = g->first; node; node = node->next)
-        if (!strcmp(node->op->name, rule->anchor) && node->out[0] && !node->out[0]->konst && !c->seen[node->id] &&
+        if (gr_is_named(node, rule->anchor) && node->out[0] && !node->out[0]->konst && !c->seen[node->id] &&
             (!rule->expected || rule->expected(node)))
             explain_anchor(c, g, node, roots, n);
     gr_free(c->seen);

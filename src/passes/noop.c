@@ -21,7 +21,7 @@ static bool same_type(const gr_type *a, const gr_type *b)
 static bool named(const gr_node *n, const char *const *names)
 {
     for (; *names; names++)
-        if (!strcmp(n->op->name, *names)) return true;
+        if (gr_is_named(n, *names)) return true;
     return false;
 }
 
@@ -57,7 +57,7 @@ static bool inference_dropout(const gr_node *n)
 
 static gr_node *maker(const gr_value *v, const char *op)
 {
-    return v && v->def && !v->konst && !v->def->op->domain && !strcmp(v->def->op->name, op) ? v->def : NULL;
+    return v && v->def && !v->konst && gr_is_op(v->def, op) ? v->def : NULL;
 }
 
 /* Concat of all that Split made, in its order. */
@@ -111,7 +111,7 @@ static gr_value *unchanged(const gr_node *n)
 
 static bool exchange_branches(gr_node *n)
 {
-    const gr_node *not = n->op->domain || strcmp(n->op->name, "Where") ? NULL : maker(gr_in(n, 0), "Not");
+    const gr_node *not = !gr_is_op(n, "Where") ? NULL : maker(gr_in(n, 0), "Not");
     if (!not) return false;
     gr_value *kept = gr_in(n, 1);
     gr_set_input(n, 0, gr_in(not, 0));
@@ -126,7 +126,7 @@ enum { MAX_CAST_ATTRS = 8 };
 static gr_status cast_plainly(gr_node *n, int *hits, gr_err *err)
 {
     const gr_value *like = gr_in(n, 1);
-    if (strcmp(n->op->name, "CastLike") || n->op->domain || !like || like->type.dtype == GR_UNDEFINED) return GR_OK;
+    if (!gr_is_op(n, "CastLike") || !like || like->type.dtype == GR_UNDEFINED) return GR_OK;
     gr_build b = {n->graph, n, err};
     gr_attr attrs[MAX_CAST_ATTRS] = {gr_attr_of_int("to", like->type.dtype)};
     if (n->attrs.count >= MAX_CAST_ATTRS) return GR_OK;

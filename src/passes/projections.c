@@ -11,7 +11,7 @@ enum { READ = 3 }; /* inputs of attention: queries, keys, values */
 
 static bool is_fused(const gr_node *n, const char *name)
 {
-    return n && n->op->domain && !strcmp(n->op->domain, "graphrun") && !strcmp(n->op->name, name);
+    return n && n->op->domain && !strcmp(n->op->domain, "graphrun") && gr_is_named(n, name);
 }
 
 /* The layer that makes v, if it is nothing but x W + b. */
@@ -19,7 +19,7 @@ static gr_node *plain_layer(const gr_value *v)
 {
     const char *activation = "";
     gr_node *n = v && !v->konst ? v->def : NULL;
-    if (!is_fused(n, "Linear") && !(n && !n->op->domain && !strcmp(n->op->name, "MatMul"))) return NULL;
+    if (!is_fused(n, "Linear") && !gr_is_op(n, "MatMul")) return NULL;
     const gr_value *x = gr_in(n, 0), *w = gr_in(n, 1);
     if (gr_in(n, 3) || !w->konst || w->type.rank != 2 || x->konst || x->type.rank < 2 || x->type.dtype != GR_FLOAT)
         return NULL;

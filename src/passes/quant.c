@@ -42,7 +42,7 @@ static bool split_factor(gr_value *f, gr_dim n, gr_value **a, gr_value **b)
     *b = f;
     if (f->konst) return per_column(f, n);
     const gr_node *mul = f->def;
-    if (!mul || strcmp(mul->op->name, "Mul") || mul->nin != 2) return false;
+    if (!mul || !gr_is_named(mul, "Mul") || mul->nin != 2) return false;
     for (uint32_t i = 0; i < 2; i++) {
         *a = gr_in(mul, i);
         *b = gr_in(mul, 1 - i);
@@ -139,7 +139,7 @@ static bool all_bytes(const gr_value *x, const operands *o)
 {
     const gr_node *n = x->konst ? NULL : x->def;
     const gr_value *codes = gr_in(o->w, 0);
-    if (!n || strcmp(n->op->name, "DequantizeLinear") || !is_bytes(gr_in(n, 0)) || !is_bytes(codes)) return false;
+    if (!n || !gr_is_named(n, "DequantizeLinear") || !is_bytes(gr_in(n, 0)) || !is_bytes(codes)) return false;
     if (!gr_quant_is_one(gr_in(n, 1)) || !per_column(gr_in(n, 1), GR_DIM(1)) || o->block) return false;
     if (!gr_quant_is_one(gr_in(o->w, 1)) && o->axis != !o->transposed) return false;
     return codes->konst->dims[o->transposed] <= LONGEST_SUM && (!gr_in(n, 2) || gr_quant_is_one(gr_in(n, 2)));
@@ -148,7 +148,7 @@ static bool all_bytes(const gr_value *x, const operands *o)
 static bool operands_of(const gr_match *m, operands *o, gr_why *why)
 {
     const gr_node *n = m->root;
-    const bool gemm = !strcmp(n->op->name, "Gemm");
+    const bool gemm = gr_is_named(n, "Gemm");
     const gr_value *x = gr_in(n, 0);
     int64_t ta = 0, tb = 0;
     float alpha = 1, beta = 1;
@@ -213,7 +213,7 @@ static gr_value *extended(gr_build *b, const gr_node *n, uint32_t slot, gr_value
     return gr_build_node(b, "graphrun", n->op->name, gr_build_attrs(b, count, attrs), 8, in);
 }
 
-static uint32_t bias_slot(const gr_node *n) { return strcmp(n->op->name, "QuantizedLinear") ? 4 : 6; }
+static uint32_t bias_slot(const gr_node *n) { return !gr_is_named(n, "QuantizedLinear") ? 4 : 6; }
 
 static const char *activation_of(const gr_node *n)
 {
@@ -242,8 +242,8 @@ static gr_value *rewrite_bias(gr_build *b, const gr_match *m)
 static const char *named_activation(const gr_node *n)
 {
     const char *approximate = "none";
-    if (!strcmp(n->op->name, "Relu")) return "relu";
-    if (!strcmp(n->op->name, "Tanh")) return "tanh";
+    if (gr_is_named(n, "Relu")) return "relu";
+    if (gr_is_named(n, "Tanh")) return "tanh";
     if (gr_attr_string(n->attrs, "approximate", "none", &approximate, NULL) != GR_OK) return NULL;
     return !strcmp(approximate, "tanh") ? "gelu_tanh" : "gelu";
 }

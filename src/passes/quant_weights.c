@@ -37,7 +37,7 @@ static bool is_codes(const gr_value *v)
 
 static bool dequantizes(const gr_node *n, int rank)
 {
-    return n && !strcmp(n->op->name, "DequantizeLinear") && is_codes(gr_in(n, 0)) && gr_in(n, 0)->type.rank == rank &&
+    return n && gr_is_named(n, "DequantizeLinear") && is_codes(gr_in(n, 0)) && gr_in(n, 0)->type.rank == rank &&
            gr_in(n, 1) && gr_in(n, 1)->konst && gr_in(n, 1)->type.dtype == GR_FLOAT &&
            n->out[0]->type.dtype == GR_FLOAT && (!gr_in(n, 2) || gr_in(n, 2)->konst);
 }
@@ -48,7 +48,7 @@ const gr_node *gr_quant_weight(const gr_value *v, bool *transposed)
     int64_t rank;
     const int64_t *perm;
     *transposed = false;
-    if (n && !strcmp(n->op->name, "Transpose") && gr_in(n, 0)) {
+    if (n && gr_is_named(n, "Transpose") && gr_in(n, 0)) {
         if (gr_attr_ints(n->attrs, "perm", &rank, &perm, NULL) != GR_OK) return NULL;
         if (rank >= 0 && (rank != 2 || perm[0] != 1 || perm[1] != 0)) return NULL;
         *transposed = true;

@@ -77,7 +77,7 @@ gr_status gr_pass_reshape(gr_graph *g, int *hits, gr_err *err)
 {
     for (gr_node *n = g->first, *next; n && !gr_pass_stopped(g); n = next) {
         next = n->next;
-        if (!strcmp(n->op->name, "Reshape") && n->out[0] && !n->out[0]->konst) GR_TRY(simplify_target(n, hits, err));
+        if (gr_is_named(n, "Reshape") && n->out[0] && !n->out[0]->konst) GR_TRY(simplify_target(n, hits, err));
     }
     if (*hits) GR_TRY(gr_pass_dead(g, hits, err));
     return gr_apply_rule(g, &rule, hits, err);

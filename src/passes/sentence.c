@@ -49,7 +49,7 @@ static bool same_mask(gr_value *e, const gr_value *m)
 {
     if (unexpanded(e) == m) return true;
     const gr_node *n = m->def;
-    const bool widened = n && !n->op->domain && (!strcmp(n->op->name, "Unsqueeze") || !strcmp(n->op->name, "Reshape"));
+    const bool widened = gr_is_op(n, "Unsqueeze") || gr_is_op(n, "Reshape");
     return widened && gr_in(n, 0) == e && e->type.rank == 2 && gr_dim_same(e->type.dims[0], m->type.dims[0]) &&
            gr_dim_same(e->type.dims[1], m->type.dims[1]);
 }
@@ -111,7 +111,7 @@ gr_status gr_pass_sentence(gr_graph *g, int *hits, gr_err *err)
 {
     for (gr_node *n = g->first, *next; n && !gr_pass_stopped(g); n = next) {
         next = n->next;
-        if (n->op->domain || strcmp(n->op->name, "Div") || !n->out[0] || n->out[0]->konst) continue;
+        if (!gr_is_op(n, "Div") || !n->out[0] || n->out[0]->konst) continue;
         gr_err failed = {GR_OK, ""};
         gr_build b = {g, n, &failed};
         gr_value *old = n->out[0], *y = mean_of(&b, n);

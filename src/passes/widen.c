@@ -85,7 +85,6 @@ static bool all_tensors(const gr_node *n)
     return true;
 }
 
-static bool is_cast(const gr_node *n) { return !n->op->domain && !strcmp(n->op->name, "Cast"); }
 
 /* What is cast to 16 bits is the number itself, or cast to float. */
 static gr_status widen_cast(walk *w, gr_node *n)
@@ -126,7 +125,7 @@ static gr_status widen_node(walk *w, gr_node *n)
 {
     bool touched = false;
     if (n->nsubgraphs || !all_tensors(n)) return keep_inputs(w, n);
-    if (is_cast(n) && is_16_bit(n->out[0]) && gr_in(n, 0)) return widen_cast(w, n);
+    if (gr_is_op(n, "Cast") && is_16_bit(n->out[0]) && gr_in(n, 0)) return widen_cast(w, n);
     for (uint32_t i = 0; i < n->nin; i++) touched |= is_16_bit(gr_in(n, i));
     for (uint32_t i = 0; i < n->nin && !touched; i++) {
         const gr_value *v = gr_in(n, i);
@@ -166,7 +165,7 @@ static gr_status keep_outputs(walk *w)
 static bool is_border(const gr_node *n)
 {
     const gr_value *x = gr_in(n, 0), *y = gr_out(n, 0);
-    if (!is_cast(n) || !x || !y) return false;
+    if (!gr_is_op(n, "Cast") || !x || !y) return false;
     return (x->is_input && y->type.dtype == GR_FLOAT) || (y->is_output && !y->nuses && x->type.dtype == GR_FLOAT);
 }
 
