@@ -235,6 +235,21 @@ typedef enum gr_log_level { GR_LOG_INFO, GR_LOG_DISPATCH } gr_log_level;
 /* Called from the thread that runs, with one line without a newline; `user` is passed through. */
 typedef void (*gr_log_fn)(void *user, gr_log_level level, const char *line);
 
+/* What products with constant weights (linear layers, projections, decoders) are computed in; everything else, sums
+ * and epilogues included, is float. Weights are packed when a session first needs them, once for all sessions of the
+ * model that have the same precision. A row's result is the same alone and in any batch. */
+typedef enum gr_precision {
+    GR_PRECISION_F32,  /* floats */
+    GR_PRECISION_BF16, /* weights rounded to bfloat16: half the memory */
+    /* Weights as bytes with one scale for each column, rows of activations as bytes with one scale for each: a quarter of
+     * the memory. Layers of dynamically quantised files are computed so, too, from their own weights, unless the model is
+     * strict. */
+    GR_PRECISION_INT8,
+    /* BF16 where the CPU multiplies bfloat16 and the outputs of the session's first run keep a cosine of 0.999 to those
+     * in floats, row by row; else F32. */
+    GR_PRECISION_AUTO
+} gr_precision;
+
 typedef struct gr_session_options {
     size_t struct_size; /* sizeof(gr_session_options) */
     int threads;        /* 0: as many as affinity and cgroup quota allow */
@@ -247,6 +262,7 @@ typedef struct gr_session_options {
     /* true: in outputs [batch, tokens, ...], rows of tokens that the attention mask hides need not be computed, and are
      * zeros then. false: they are what the graph makes of them. What nobody can see is not computed in either case. */
     bool skip_padding;
+    gr_precision precision; /* 0: floats */
 } gr_session_options;
 
 /* Make ready to run. `options` may be NULL. The model must outlive the session. */

@@ -59,6 +59,9 @@ gr_status gr_session_create(gr_model *model, const gr_session_options *options, 
     if (o.threads < 0 || o.threads > MAX_THREADS || o.max_plans < 0 || o.max_iterations < 0)
         return gr_fail(err, GR_EINVAL, "gr_session_create: threads must be 0 to %d, max_plans and max_iterations >= 0",
                        MAX_THREADS);
+    if ((unsigned)o.precision > GR_PRECISION_AUTO)
+        return gr_fail(err, GR_EINVAL, "gr_session_create: precision %d is not known", (int)o.precision);
+    if (o.precision == GR_PRECISION_AUTO) o.precision = GR_PRECISION_F32;
     if (!o.threads) o.threads = gr_default_threads();
     if (!o.max_plans) o.max_plans = DEFAULT_PLANS;
     if (o.max_plans < LANES) o.max_plans = LANES; /* a run's plans live until its outputs have been read */
@@ -362,7 +365,8 @@ static gr_status find_plan(gr_session *s, const lane *l, gr_plan **out, gr_err *
         if (s->plans[i].used < s->plans[oldest].used) oldest = i;
     }
     gr_plan_options o = {s->options.threads, s->options.max_memory, s->options.max_iterations,
-                         gr_model_packs(s->model), s->options.log, s->options.log_user, s->options.profile, s->options.skip_padding};
+                         gr_model_packs(s->model), s->options.log, s->options.log_user, s->options.profile,
+                         s->options.precision, s->options.skip_padding};
     gr_plan *made;
     if (s->nplans == s->options.max_plans) {
         gr_plan_free(s->plans[oldest].plan);

@@ -259,7 +259,7 @@ static gr_status make_plan(const gr_step *s, state *st, gr_graph *g, gr_value **
         out[n++] = out[o];
     }
     st->nresults = n;
-    const gr_plan_options options = {.threads = s->threads, .packs = s->packs};
+    const gr_plan_options options = {.threads = s->threads, .packs = s->packs, .precision = s->precision};
     return gr_plan_new(g, st->inputs, n, out, &options, &st->plan, err);
 }
 

@@ -267,6 +267,7 @@ gr_status gr_eval(gr_exec *exec, const gr_op *op, const void *params, const gr_n
     if (!k.arena) return gr_nomem(err);
     k.step = (gr_step){.op = op, .params = params, .node = node, .nin = nin, .nout = nout, .out = out, .arena = k.arena,
                        .packs = exec ? exec->packs : NULL, .exec = exec,
+                       .precision = exec ? exec->precision : GR_PRECISION_F32,
                        .threads = exec && exec->threads ? exec->threads : omp_get_max_threads()};
     k.step.in = GR_NEWS(k.arena, nin, gr_tensor *);
     k.copies = GR_NEWS(k.arena, nin, gr_tensor *);

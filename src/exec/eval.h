@@ -19,6 +19,7 @@ typedef struct gr_exec {          /* limits of one run */
     const volatile int *cancel;   /* NULL: cannot be cancelled */
     int threads;
     gr_packs *packs;
+    gr_precision precision;
 } gr_exec;
 
 /* A tensor of its own (data 64-byte aligned, contents undefined); NULL if out of memory. Free with gr_tensor_free. */

@@ -299,7 +299,7 @@ static gr_status prepare_step(gr_plan *p, uint32_t i, gr_err *err)
     const gr_rows *rows = s->rows, *key_rows = s->key_rows;
     *s = (gr_step){.op = ps->op, .params = ps->op == n->op ? n->params : NULL, .node = n, .nin = ps->nin,
                    .nout = ps->nout, .arena = p->arena, .packs = p->options.packs, .threads = p->options.threads,
-                   .exec = &p->exec, .rows = rows, .key_rows = key_rows};
+                   .exec = &p->exec, .rows = rows, .key_rows = key_rows, .precision = p->options.precision};
     s->in = GR_NEWS(p->arena, ps->nin, gr_tensor *);
     s->out = GR_NEWS(p->arena, ps->nout, gr_tensor *);
     if (!s->in || !s->out) return gr_nomem(err);
@@ -422,7 +422,7 @@ static gr_status attempt_plan(const gr_graph *g, const gr_tensor *inputs, size_t
     p->whole = whole;
     p->exec = (gr_exec){.max_bytes = options->max_memory ? options->max_memory : dynamic_limit(g, inputs),
                         .max_iterations = options->max_iterations, .threads = options->threads,
-                        .packs = options->packs};
+                        .packs = options->packs, .precision = options->precision};
     p->inputs = GR_NEWS(arena, g->ninputs, gr_tensor);
     p->wanted = GR_NEWS(arena, nwanted, gr_value *);
     gr_status status = p->inputs && p->wanted ? GR_OK : gr_nomem(err);

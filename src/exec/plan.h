@@ -19,6 +19,7 @@ typedef struct gr_plan_options {
     gr_log_fn log;          /* NULL: silent */
     void *log_user;
     bool profile;           /* time every step */
+    gr_precision precision; /* never GR_PRECISION_AUTO */
     bool skip_padding;      /* wanted values have zeros in rows that no other row of the sequence can see */
 } gr_plan_options;
 

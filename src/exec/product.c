@@ -4,6 +4,7 @@
  * converted to float in scratch in each run, but for a constant right-hand side, which is packed once for good.
  */
 #include "product.h"
+#include "int8.h"
 #include "packs.h"
 #include "ops/act.h"
 #include "ops/dnnl.h"
@@ -20,6 +21,7 @@ typedef struct state {
     enum gr_gemm_store store;    /* of the packed B */
     gr_packs *own;               /* if the step has none */
     const gr_pack *pack;         /* constant B, for own kernels */
+    bool bytes;                  /* made by gr_int8_pack */
     gr_dnnl_matmul *dnnl;
 } state;
 
@@ -111,6 +113,7 @@ bool gr_product_prepare_dnnl(gr_step *s, const gr_product *p, gr_why *why)
     if (p->nbatch > GR_DNNL_MAX_BATCH) return gr_decline(why, "%d batch dimensions", p->nbatch);
     if (p->alpha != 1 || p->addend >= 0) return gr_decline(why, "factors other than 1");
     const bool linear = is_linear(s, p);
+    if (linear && s->precision != GR_PRECISION_F32) return gr_decline(why, "weights are floats in it");
     if (linear && s->in[p->b]->dtype != GR_FLOAT)
         return gr_decline(why, "weights of type %s", gr_dtype_name(s->in[p->b]->dtype));
     if (!linear && (p->bias >= 0 || p->residual >= 0 || p->act != GR_ACT_NONE))
@@ -143,6 +146,7 @@ bool gr_product_prepare_dnnl(gr_step *s, const gr_product *p, gr_why *why)
 typedef struct pack_job {
     const gr_product *p;
     const gr_tensor *b;
+    bool rounded; /* floats to bfloat16 */
 } pack_job;
 
 static void from_float(gr_dtype dtype, const float *from, int64_t n, uint16_t *to)
@@ -158,10 +162,12 @@ static bool make_pack(void *user, gr_pack *pack)
     const gr_product *p = j->p;
     pack->size = gr_gemm_packed_size(p->k, p->n);
     if (pack->size == SIZE_MAX) return false;
-    if (j->b->dtype != GR_FLOAT) pack->size /= 2;
+    if (j->b->dtype != GR_FLOAT || j->rounded) pack->size /= 2;
     if (!(pack->data = gr_malloc_aligned(pack->size))) return false;
     if (pack->empty) return true;
-    if (j->b->dtype == GR_FLOAT)
+    if (j->rounded)
+        gr_gemm_pack_bfloat(p->k, p->n, j->b->data, p->b_row, p->b_col, pack->data);
+    else if (j->b->dtype == GR_FLOAT)
         gr_gemm_pack(p->k, p->n, j->b->data, p->b_row, p->b_col, pack->data);
     else
         gr_gemm_pack_narrow(p->k, p->n, j->b->data, p->b_row, p->b_col, pack->data);
@@ -185,10 +191,14 @@ bool gr_product_prepare_packed(gr_step *s, const gr_product *p, gr_why *why)
     if (!st) return false;
     if (linear) {
         const gr_tensor *b = s->in[p->b];
-        const gr_pack_key key = {b->data, b->dtype, p->k, p->n, p->b_row, p->b_col, gr_simd_best()->name};
+        pack_job j = {p, b, b->dtype == GR_FLOAT && s->precision == GR_PRECISION_BF16};
+        const char *layout = j.rounded ? gr_simd_best()->bfloat : gr_simd_best()->name;
+        const gr_pack_key key = {b->data, b->dtype, p->k, p->n, p->b_row, p->b_col, layout};
         gr_packs *packs = packs_of(s, st);
-        st->pack = packs ? gr_packs_get(packs, &key, b->size, make_pack, &(pack_job){p, b}) : NULL;
-        st->store = b->dtype == GR_FLOAT ? GR_STORE_FLOAT : b->dtype == GR_FLOAT16 ? GR_STORE_HALF : GR_STORE_BFLOAT;
+        st->pack = packs ? gr_packs_get(packs, &key, b->size, make_pack, &j) : NULL;
+        st->store = b->dtype == GR_FLOAT16 ? GR_STORE_HALF
+                    : b->dtype == GR_BFLOAT16 || j.rounded ? GR_STORE_BFLOAT
+                                                           : GR_STORE_FLOAT;
         if (!st->pack) {
             gr_packs_free(st->own);
             return gr_decline(why, "out of memory for packed weights");
@@ -201,6 +211,58 @@ bool gr_product_prepare_packed(gr_step *s, const gr_product *p, gr_why *why)
     }
     s->state = st;
     return true;
+}
+
+static void widen_row(gr_dtype dtype, const void *from, int64_t n, float *to)
+{
+    if (dtype == GR_FLOAT)
+        memcpy(to, from, (size_t)n * sizeof *to);
+    else
+        gr_simd_best()->widen(dtype == GR_FLOAT16 ? GR_STORE_HALF : GR_STORE_BFLOAT, (size_t)n, from, to);
+}
+
+/* Columns of B as floats, wherever they stand. */
+static void columns_of(const void *user, int64_t first, int64_t count, int64_t stride, float *to)
+{
+    const pack_job *j = user;
+    const gr_product *p = j->p;
+    const int64_t size = gr_dtype_bits(j->b->dtype) / 8;
+    const char *from = (const char *)j->b->data + first * p->b_col * size;
+    if (p->b_col == 1) {
+        for (int64_t i = 0; i < p->k; i++) widen_row(j->b->dtype, from + i * p->b_row * size, count, to + i * stride);
+        return;
+    }
+    /* A few k at a time: what is read of each column is then a cache line. */
+    enum { STEP = 16 };
+    for (int64_t i = 0; i < p->k; i += STEP) {
+        const int64_t end = i + STEP < p->k ? i + STEP : p->k;
+        for (int64_t c = 0; c < count; c++)
+            for (int64_t l = i; l < end; l++)
+                widen_row(j->b->dtype, from + (l * p->b_row + c * p->b_col) * size, 1, to + l * stride + c);
+    }
+}
+
+bool gr_product_prepare_int8(gr_step *s, const gr_product *p, gr_why *why)
+{
+    if (!computes(s, p, why)) return false;
+    if (s->precision != GR_PRECISION_INT8) return gr_decline(why, "not asked for");
+    if (!is_linear(s, p)) return gr_decline(why, "no constant matrix");
+    if (!gr_int8_wants(p->k, p->n)) return gr_decline(why, "a matrix of %lld x %lld", (long long)p->k, (long long)p->n);
+    if (s->rows && (p->m != s->rows->batch * s->rows->tokens || p->addend >= 0))
+        return gr_decline(why, "its rows are not those of one matrix");
+    state *st = new_state(s, p, true, why);
+    if (!st) return false;
+    const gr_tensor *b = s->in[p->b];
+    const gr_pack_key key = {b->data, b->dtype, p->k, p->n, p->b_row, p->b_col, NULL};
+    const size_t rows = gr_int8_rows_size(p->m, p->k);
+    if (rows == SIZE_MAX || !gr_add(st->inner, rows, &s->scratch_size)) return gr_decline(why, "sizes overflow");
+    gr_packs *packs = packs_of(s, st);
+    st->pack = packs ? gr_int8_pack(packs, key, b->size, columns_of, &(pack_job){.p = p, .b = b}) : NULL;
+    st->bytes = true;
+    s->state = st;
+    if (st->pack) return true;
+    gr_packs_free(st->own);
+    return gr_decline(why, "out of memory for packed weights");
 }
 
 void gr_product_release(gr_step *s)
@@ -265,7 +327,12 @@ gr_status gr_product_run(const gr_step *s, gr_err *err)
     const int64_t rows = out->elements / p->n;
     if (st->pack) {
         const gr_gemm g = packed_gemm(s, st, a, bias, residual, c);
-        gr_gemm_run(&g);
+        if (st->bytes) {
+            gr_int8_quantize(g.m, g.k, g.a, g.lda, inner);
+            gr_int8_run(&g, inner);
+        } else {
+            gr_gemm_run(&g);
+        }
         finish(p, rows, NULL, NULL, addend, GR_ACT_NONE, c);
     } else {
         gr_gemm_batch g = batch_of(p);
@@ -339,7 +406,7 @@ bool gr_products_prepare(gr_step *s, int count, const gr_product *p, gr_product_
 }
 
 /* Whether the run is a product with packed weights and nothing after it. */
-static bool is_plain(const state *st) { return st->pack && st->result == SIZE_MAX && st->input[ADDEND] < 0; }
+static bool is_plain(const state *st) { return st->pack && !st->bytes && st->result == SIZE_MAX && st->input[ADDEND] < 0; }
 
 gr_status gr_products_run(const gr_step *s, gr_err *err)
 {

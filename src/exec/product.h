@@ -30,6 +30,7 @@ void gr_product_simplify(gr_product *p);
 
 /* Kernels, for a step whose product is *p; `dtype` is that of the result, and constants may have another one. They decline element types other than float, float16 and bfloat16, which are
  * computed in float. s->state and s->scratch_size are theirs. */
+bool gr_product_prepare_int8(gr_step *s, const gr_product *p, gr_why *why);
 bool gr_product_prepare_dnnl(gr_step *s, const gr_product *p, gr_why *why);
 bool gr_product_prepare_packed(gr_step *s, const gr_product *p, gr_why *why);
 gr_status gr_product_run(const gr_step *s, gr_err *err);

@@ -229,6 +229,7 @@ static gr_status fold_node(walk *w, const gr_node *n, gr_err *err)
         limited.max_bytes = w->fold->max_output;
         limited.live_bytes = 0;
         limited.packs = NULL; /* inputs may die with the facts */
+        limited.precision = GR_PRECISION_F32;
     }
     gr_arena *scratch = gr_arena_new();
     gr_tensor **in = scratch ? GR_NEWS(scratch, n->nin, gr_tensor *) : NULL;

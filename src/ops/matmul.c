@@ -270,6 +270,12 @@ static gr_product product_of(const gr_step *s)
     return p;
 }
 
+static bool prepare_int8(gr_step *s, gr_why *why)
+{
+    const gr_product p = product_of(s);
+    return gr_product_prepare_int8(s, &p, why);
+}
+
 static bool prepare_dnnl(gr_step *s, gr_why *why)
 {
     const gr_product p = product_of(s);
@@ -350,6 +356,7 @@ static gr_status ref_run(const gr_step *s, gr_err *err)
 }
 
 static const gr_kernel kernels[] = {
+    {"int8", prepare_int8, gr_product_run, gr_product_release},
     {"dnnl", prepare_dnnl, gr_product_run, gr_product_release},
     {"packed", prepare_packed, gr_product_run, gr_product_release},
     {"ref", NULL, ref_run, NULL},

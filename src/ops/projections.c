@@ -88,6 +88,7 @@ static bool prepare(gr_step *s, gr_product_prepare *one, gr_why *why)
     return gr_products_prepare(s, (int)s->nout, p, one, why);
 }
 
+static bool prepare_int8(gr_step *s, gr_why *why) { return prepare(s, gr_product_prepare_int8, why); }
 static bool prepare_dnnl(gr_step *s, gr_why *why) { return prepare(s, gr_product_prepare_dnnl, why); }
 static bool prepare_packed(gr_step *s, gr_why *why) { return prepare(s, gr_product_prepare_packed, why); }
 
@@ -107,7 +108,8 @@ static gr_status ref_run(const gr_step *s, gr_err *err)
     return GR_OK;
 }
 
-static const gr_kernel kernels[] = {{"dnnl", prepare_dnnl, gr_products_run, gr_products_release},
+static const gr_kernel kernels[] = {{"int8", prepare_int8, gr_products_run, gr_products_release},
+                                    {"dnnl", prepare_dnnl, gr_products_run, gr_products_release},
                                     {"packed", prepare_packed, gr_products_run, gr_products_release},
                                     {"ref", NULL, ref_run, NULL},
                                     {0}};

@@ -56,6 +56,17 @@ void gr_gemm_pack_narrow(int64_t k, int64_t n, const void *b, int64_t row, int64
     pack_all(sizeof(uint16_t), k, n, b, row, col, packed);
 }
 
+void gr_gemm_pack_bfloat(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, void *packed)
+{
+    const gr_tiles *tiles = gr_tiles_best();
+    const int64_t panels = quotient_up(n, tiles->width);
+#pragma omp parallel for schedule(dynamic) if (panels > 1 && k * panels * tiles->width > SMALL_WORK)
+    for (int64_t p = 0; p < panels; p++) {
+        const int64_t j = p * tiles->width;
+        tiles->pack_bfloat(k, least(n - j, tiles->width), b + j * col, row, col, (uint16_t *)packed + j * k);
+    }
+}
+
 /* Row tiles of one piece of a panel group. The tile's fields that depend on k and columns are set. */
 static void rows_of_piece(const gr_gemm *g, const gr_tiles *tiles, gr_tile *t, bool wide, int64_t row, int64_t end,
                           int64_t k0, int64_t j)

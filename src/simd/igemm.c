@@ -52,7 +52,7 @@ static const gr_itiles *best(void)
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t quotient_up(int64_t a, int64_t b) { return a / b + (a % b != 0); }
 
-const char *gr_igemm_layout(void) { return best()->name; }
+const char *gr_igemm_layout(bool by_panel) { return by_panel ? best()->by_panel : best()->name; }
 
 static size_t sums_size(int64_t panels) { return (size_t)panels * (size_t)best()->width * sizeof(int32_t); }
 static int64_t panel_size(int64_t k) { return quotient_up(k, 4) * 4 * best()->width; }
@@ -81,6 +81,7 @@ typedef struct source {
     int64_t k, row, col; /* strides */
     const uint8_t *b;
     uint8_t flip;
+    int limit; /* of sums in 16 bits */
 } source;
 
 /* Rows k0.. of columns: four bytes for each of them. */
@@ -97,9 +98,18 @@ static void pack_four(const source *s, int64_t k0, int64_t cols, int32_t *sums, 
 
 /* ---- which fours may be added up in 16 bits ----
  * A sum of products of bytes of A, at most 255, with weights fits 16 bits if neither the weights above zero nor those
- * below sum up to more than 128. There is one sum for each pair of a column. */
+ * below sum up to more than 128; of smaller bytes more. There is one sum for each pair of a column. */
 
-enum { FOURS = GR_ITILE_K / 4, PAIRS = GR_ITILE_WIDTH_MAX * 2, GREATEST = 128, TRIES = 12 };
+enum { FOURS = GR_ITILE_K / 4, PAIRS = GR_ITILE_WIDTH_MAX * 2, TRIES = 12, BYTE = 255 };
+
+/* The greatest sum of weights of one sign, if elements of A are at most `greatest`. Sums are kept in bytes, which end
+ * below 255 so that those that do not fit stand out. */
+static int limit_of(int greatest)
+{
+    const int limit = INT16_MAX / greatest;
+    return limit < BYTE ? limit : BYTE - 1;
+}
+
 
 typedef struct group {
     uint8_t above[PAIRS], below[PAIRS]; /* at most 255: two of 128 are 256 */
@@ -117,7 +127,7 @@ static void sums_of_pairs(const int8_t *four, int pairs, group *g)
     }
 }
 
-static bool fit_together(const group *a, const group *b, int pairs)
+static bool fit_together(const group *a, const group *b, int pairs, int limit)
 {
     int worst = 0;
     for (int j = 0; j < pairs; j++) {
@@ -125,7 +135,7 @@ static bool fit_together(const group *a, const group *b, int pairs)
         worst = above > worst ? above : worst;
         worst = below > worst ? below : worst;
     }
-    return worst <= GREATEST;
+    return worst <= limit;
 }
 
 static void join(group *a, group *b, int pairs)
@@ -140,18 +150,18 @@ static void join(group *a, group *b, int pairs)
 }
 
 /* Groups of one size become groups of twice that, each with the first of the next few that fits. */
-static void join_all(group *groups, int n, int size, int pairs)
+static void join_all(group *groups, int n, int size, int pairs, int limit)
 {
     for (int i = 0; i < n; i++)
         for (int j = i + 1, tries = 0; groups[i].size == size && j < n && tries < TRIES; j++) {
             if (groups[j].size != size) continue;
             tries++;
-            if (fit_together(&groups[i], &groups[j], pairs)) join(&groups[i], &groups[j], pairs);
+            if (fit_together(&groups[i], &groups[j], pairs, limit)) join(&groups[i], &groups[j], pairs);
         }
 }
 
 /* The order of n fours, and how many are of each class. */
-static void classify(int8_t (*fours)[GR_ITILE_WIDTH_MAX * 4], int n, uint8_t *order, counts count)
+static void classify(int8_t (*fours)[GR_ITILE_WIDTH_MAX * 4], int n, int limit, uint8_t *order, counts count)
 {
     const gr_itiles *t = best();
     const int pairs = t->width * 2;
@@ -165,10 +175,10 @@ static void classify(int8_t (*fours)[GR_ITILE_WIDTH_MAX * 4], int n, uint8_t *or
     for (int i = 0; i < n; i++) {
         sums_of_pairs(fours[i], pairs, &groups[i]);
         groups[i].members[0] = (uint8_t)i;
-        groups[i].size = fit_together(&groups[i], &none, pairs) ? 1 : UINT8_MAX;
+        groups[i].size = fit_together(&groups[i], &none, pairs, limit) ? 1 : UINT8_MAX;
     }
-    join_all(groups, n, 1, pairs);
-    join_all(groups, n, 2, pairs);
+    join_all(groups, n, 1, pairs, limit);
+    join_all(groups, n, 2, pairs, limit);
     static const uint8_t sizes[GR_ITILE_CLASSES] = {4, 2, 1, UINT8_MAX};
     for (int c = 0, at = 0; c < GR_ITILE_CLASSES; c++)
         for (int i = 0; i < n; i++) {
@@ -189,7 +199,7 @@ static void pack_piece(const source *s, int64_t k0, int64_t cols, int32_t *sums,
     int8_t fours[FOURS][GR_ITILE_WIDTH_MAX * 4];
     memset(fours, 0, sizeof fours);
     for (int i = 0; i < n; i++) pack_four(s, k0 + 4 * i, cols, sums, fours[i]);
-    classify(fours, n, order, count);
+    classify(fours, n, s->limit, order, count);
     for (int i = 0; i < n; i++) memcpy(panel + (size_t)i * bytes, fours[order[i]], bytes);
 }
 
@@ -213,10 +223,23 @@ void gr_igemm_pack(int64_t k, int64_t n, const void *b, bool b_signed, int64_t r
     int8_t *data = (int8_t *)heads + panels * head_size(k);
 #pragma omp parallel for schedule(static) if (k * n > SMALL_WORK && !omp_in_parallel())
     for (int64_t p = 0; p < panels; p++) {
-        const source s = {k, row, col, (const uint8_t *)b + p * width * col, b_signed ? 0 : 0x80};
+        const source s = {k, row, col, (const uint8_t *)b + p * width * col, b_signed ? 0 : 0x80, limit_of(BYTE)};
         pack_panel(&s, least(width, n - p * width), (int32_t *)packed + p * width, heads + p * head_size(k),
                    data + p * panel_size(k));
     }
+}
+
+int64_t gr_igemm_width(void) { return best()->width; }
+
+void gr_igemm_pack_panel(int64_t k, int64_t n, int64_t number, const int8_t *columns, int64_t row, int64_t col,
+                         int greatest, void *packed)
+{
+    const int64_t width = best()->width, panels = quotient_up(n, width);
+    uint8_t *heads = (uint8_t *)packed + sums_size(panels);
+    int8_t *data = (int8_t *)heads + panels * head_size(k);
+    const source s = {k, row, col, (const uint8_t *)columns, 0, limit_of(greatest)};
+    pack_panel(&s, least(width, n - number * width), (int32_t *)packed + number * width, heads + number * head_size(k),
+               data + number * panel_size(k));
 }
 
 /* ---- run ---- */
@@ -361,4 +384,19 @@ void gr_igemm_scale(int64_t n, const int32_t *sums, const float *factors, float 
 void gr_igemm_quantize(int64_t n, const float *x, float scale, int lowest, int highest, int zero, uint8_t *to)
 {
     best()->quantize(n, x, scale, lowest, highest, zero, to);
+}
+
+void gr_igemm_quantize_row(int64_t n, const float *x, int greatest, uint8_t *to, float *scale, int32_t *zero)
+{
+    best()->quantize_row(n, x, greatest, to, scale, zero);
+}
+
+void gr_igemm_finish(int64_t n, const int32_t *sums, float row, const float *columns, const float *bias, float *to)
+{
+    best()->finish(n, sums, row, columns, bias, to);
+}
+
+void gr_igemm_quantize_panel(int64_t k, const float *panel, int8_t *to, float *scales)
+{
+    best()->quantize_panel(k, panel, to, scales);
 }

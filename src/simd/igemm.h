@@ -11,10 +11,18 @@
 #include <stdint.h>
 
 size_t gr_igemm_packed_size(int64_t k, int64_t n); /* bytes, SIZE_MAX if too large; depends on the instruction set */
-/* Name of the layout, for caches of packed weights. */
-const char *gr_igemm_layout(void);
+/* Name of the layout that gr_igemm_pack makes, or gr_igemm_pack_panel, for caches of packed weights. */
+const char *gr_igemm_layout(bool by_panel);
 /* B[k][n] is at b[k * row + n * col]. Runs in parallel over panels. */
 void gr_igemm_pack(int64_t k, int64_t n, const void *b, bool b_signed, int64_t row, int64_t col, void *packed);
+
+/* The same piece by piece: panel `number` has columns [number * width, ...) of B, which is signed; the caller has all of
+ * them packed before it multiplies. `greatest`: what elements of A, as unsigned bytes, never exceed; the less, the more
+ * sums fit 16 bits. Other layouts than gr_igemm_pack's if it is not 255. */
+enum { GR_IGEMM_WIDTH_MAX = 32 };
+int64_t gr_igemm_width(void);
+void gr_igemm_pack_panel(int64_t k, int64_t n, int64_t number, const int8_t *columns, int64_t row, int64_t col,
+                         int greatest, void *packed);
 
 typedef struct gr_igemm {
     int64_t m, n, k;
@@ -36,5 +44,13 @@ void gr_igemm_scale(int64_t n, const int32_t *sums, const float *factors, float 
 /* to[i] = round(x[i] / scale) + zero, halves to even, within [least, greatest]; NaN becomes the least. The bounds are
  * those of a type of 8 bits. */
 void gr_igemm_quantize(int64_t n, const float *x, float scale, int least, int greatest, int zero, uint8_t *to);
+/* A panel of floats [k][width] as codes from -127 to 127, one scale for each of its columns. A scale is not finite if an
+ * element of its column is not. */
+void gr_igemm_quantize_panel(int64_t k, const float *panel, int8_t *to, float *scales);
+/* A row as codes from 0 to `greatest` with the scale and zero point that let them span its range: an element is
+ * (to[i] - *zero) * *scale, rounded. The scale is not finite if an element is not. */
+void gr_igemm_quantize_row(int64_t n, const float *x, int greatest, uint8_t *to, float *scale, int32_t *zero);
+/* to[i] = sums[i] * (row * columns[i]) + bias[i]; bias may be NULL. */
+void gr_igemm_finish(int64_t n, const int32_t *sums, float row, const float *columns, const float *bias, float *to);
 
 #endif

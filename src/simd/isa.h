@@ -36,6 +36,8 @@ typedef struct gr_tiles {
     int wide_panels[GR_TILE_ROWS_MAX + 1];
     /* One panel of B: `cols` columns of k rows of elements of `size` bytes, the rest of its width filled with zeros. */
     void (*pack)(size_t size, int64_t k, int64_t cols, const void *b, int64_t row, int64_t col, void *panel);
+    /* The same for floats, rounded to bfloat16. */
+    void (*pack_bfloat)(int64_t k, int64_t cols, const float *b, int64_t row, int64_t col, uint16_t *panel);
 } gr_tiles;
 
 const gr_tiles *gr_tiles_best(void);

@@ -193,8 +193,85 @@ static void quantize(int64_t n, const float *restrict x, float unit, int least, 
     }
 }
 
+/* The range of a row, widened to hold 0. NaN if any element is. */
+static void range(int64_t n, const float *x, float *low, float *high)
+{
+    vf least = vset(0), most = least;
+    int64_t i = 0;
+    for (; i + GR_LANES <= n; i += GR_LANES) {
+        const vf v = vload(x + i);
+        least = vmin(v, least);
+        most = vmax(v, most);
+    }
+    if (i < n) {
+        const vf v = vload_part(x + i, (size_t)(n - i));
+        least = vmin(v, least);
+        most = vmax(v, most);
+    }
+    *low = -vgreatest(-least);
+    *high = vgreatest(most);
+    for (int j = 0; j < GR_LANES; j++)
+        if (most[j] != most[j]) *high = most[j];
+}
+
+/* [k][WIDTH] floats, one scale for each column. */
+static void quantize_panel(int64_t k, const float *panel, int8_t *to, float *scales)
+{
+    const float greatest = INT8_MAX, shifter = 0x1.8p23f;
+    vf most[2] = {vset(0), vset(0)}, inverse[2];
+    for (int64_t i = 0; i < k; i++)
+        for (int h = 0; h < 2; h++) most[h] = vmax(vabs(vload(panel + i * WIDTH + h * GR_LANES)), most[h]);
+    for (int h = 0; h < 2; h++) {
+        const vf unit = most[h] / greatest;
+        vstore(scales + h * GR_LANES, unit);
+        inverse[h] = vselect(unit < vset(0x1p-100f), vset(0), 1 / unit); /* below: all but zero */
+    }
+    for (int64_t i = 0; i < k; i++)
+        for (int h = 0; h < 2; h++) {
+            const vf v = (vload(panel + i * WIDTH + h * GR_LANES) * inverse[h] + shifter) - shifter;
+            const vi code = __builtin_convertvector(vselect(v == v, v, vset(0)), vi);
+            for (int j = 0; j < GR_LANES; j++) to[i * WIDTH + h * GR_LANES + j] = (int8_t)code[j];
+        }
+}
+
+static void quantize_row(int64_t n, const float *restrict x, int greatest, uint8_t *restrict to, float *scale,
+                         int32_t *zero)
+{
+    const float shifter = 0x1.8p23f, least = 0x1p-100f; /* a scale below is one of a row that is all but zero */
+    float low, high;
+    range(n, x, &low, &high);
+    const float unit = (high - low) / (float)greatest, inverse = unit < least ? 0 : 1 / unit;
+    const float first = (-low * inverse + shifter) - shifter, last = (float)greatest;
+    *scale = unit;
+    *zero = first >= 0 && first <= last ? (int32_t)first : 0;
+    const float shift = (float)*zero;
+    for (int64_t i = 0; i < n; i++) {
+        float v = ((x[i] * inverse + shifter) - shifter) + shift;
+        v = v > 0 ? v : 0;
+        v = v < last ? v : last;
+        to[i] = (uint8_t)(int32_t)v;
+    }
+}
+
+static void finish_row(int64_t n, const int32_t *sums, float row, const float *columns, const float *bias, float *to)
+{
+    int64_t i = 0;
+    for (; i + GR_LANES <= n; i += GR_LANES) {
+        vf v = __builtin_convertvector(*(const vi_any *)(sums + i), vf) * (vload(columns + i) * row);
+        vstore(to + i, bias ? v + vload(bias + i) : v);
+    }
+    if (i < n) {
+        const size_t rest = (size_t)(n - i);
+        vi whole = {0};
+        memcpy(&whole, sums + i, rest * sizeof *sums);
+        vf v = __builtin_convertvector(whole, vf) * (vload_part(columns + i, rest) * row);
+        vstore_part(to + i, bias ? v + vload_part(bias + i, rest) : v, rest);
+    }
+}
+
+#define AROUND correct, scale, quantize, quantize_panel, quantize_row, finish_row
 #define NAME "bytes " GR_ISA_TEXT(GR_LANES)
-const gr_itiles GR_ISA_SYMBOL(gr_itiles) = {NAME, WIDTH, ROWS, PLAIN, TILES(tile_), correct, scale, quantize};
+const gr_itiles GR_ISA_SYMBOL(gr_itiles) = {NAME, "panels of " NAME, WIDTH, ROWS, PLAIN, TILES(tile_), AROUND};
 
 /* ---- VNNI ---- */
 
@@ -238,5 +315,5 @@ VNNI_TILE(8)
 #endif
 
 const gr_itiles GR_ISA_SYMBOL(gr_itiles_vnni) = {
-    NAME " VNNI", WIDTH, ROWS, GR_BYTES_ALWAYS, TILES(vnni_), correct, scale, quantize};
+    NAME " VNNI", "panels of " NAME " VNNI", WIDTH, ROWS, GR_BYTES_ALWAYS, TILES(vnni_), AROUND};
 #endif

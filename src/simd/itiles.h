@@ -32,7 +32,7 @@ typedef struct gr_itile {
 enum gr_itile_bytes { GR_BYTES_NEVER, GR_BYTES_SMALL, GR_BYTES_ALWAYS };
 
 typedef struct gr_itiles {
-    const char *name;
+    const char *name, *by_panel; /* of the layout that is made at once, and piece by piece */
     int width, rows; /* of a panel; greatest number of a tile */
     enum gr_itile_bytes bytes;
     void (*tile[GR_ITILE_ROWS_MAX + 1])(const gr_itile *t);
@@ -40,6 +40,9 @@ typedef struct gr_itiles {
     void (*correct)(int64_t n, uint32_t a, const int32_t *columns, uint32_t rest, const int32_t *b_zero, int32_t *sums);
     void (*scale)(int64_t n, const int32_t *sums, const float *factors, float *to);
     void (*quantize)(int64_t n, const float *x, float scale, int least, int greatest, int zero, uint8_t *to);
+    void (*quantize_panel)(int64_t k, const float *panel, int8_t *to, float *scales);
+    void (*quantize_row)(int64_t n, const float *x, int greatest, uint8_t *to, float *scale, int32_t *zero);
+    void (*finish)(int64_t n, const int32_t *sums, float row, const float *columns, const float *bias, float *to);
 } gr_itiles;
 
 extern const gr_itiles gr_itiles_base;

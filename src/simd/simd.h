@@ -21,6 +21,7 @@ enum gr_gemm_store { GR_STORE_FLOAT, GR_STORE_HALF, GR_STORE_BFLOAT }; /* how el
 
 typedef struct gr_simd {
     const char *name; /* "avx512", "avx2", "base" */
+    const char *bfloat; /* the same for weights rounded to bfloat16, for caches of packed weights */
     void (*unary[GR_V_UNARY_COUNT])(size_t n, const float *x, float *y);
     void (*binary[GR_V_BINARY_COUNT])(size_t n, const float *a, const float *b, float *y);
     void (*binary_scalar[GR_V_BINARY_COUNT])(size_t n, const float *a, float b, float *y); /* a op b */
@@ -53,6 +54,9 @@ size_t gr_gemm_packed_size(int64_t k, int64_t n); /* bytes; depends on the instr
 void gr_gemm_pack(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, float *packed);
 /* The same for elements of 16 bits, into half the size. */
 void gr_gemm_pack_narrow(int64_t k, int64_t n, const void *b, int64_t row, int64_t col, void *packed);
+
+/* Floats, rounded to bfloat16. */
+void gr_gemm_pack_bfloat(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, void *packed);
 
 typedef struct gr_gemm {
     int64_t m, n, k;

@@ -208,6 +208,24 @@ static void pack(size_t size, int64_t k, int64_t cols, const void *b, int64_t ro
         pack_of(4, k, cols, b, row, col, panel);
 }
 
+/* To the nearest, halves to even; NaN stays NaN. */
+static uint16_t bfloat_of(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    const uint32_t rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16, nan = bits >> 16 | 0x40;
+    return (uint16_t)((bits & 0x7FFFFFFF) > 0x7F800000 ? nan : rounded);
+}
+
+static void pack_bfloat(int64_t k, int64_t cols, const float *b, int64_t row, int64_t col, uint16_t *panel)
+{
+    float columns[WIDTH] = {0};
+    for (int64_t i = 0; i < k; i++, b += row, panel += WIDTH) {
+        for (int64_t j = 0; j < cols; j++) memcpy(&columns[j], b + j * col, sizeof *b);
+        for (int j = 0; j < WIDTH; j++) panel[j] = bfloat_of(columns[j]);
+    }
+}
+
 const gr_tiles GR_ISA_SYMBOL(gr_tiles) = {
     .width = WIDTH,
     .rows = ROWS,
@@ -225,4 +243,5 @@ const gr_tiles GR_ISA_SYMBOL(gr_tiles) = {
     .wide = {NULL, wide_1, wide_2},
     .wide_panels = {0, 4, 2},
     .pack = pack,
+    .pack_bfloat = pack_bfloat,
 };

@@ -21,3 +21,4 @@ status graphrun ./no-such-file
 status graphrun no-such.onnx --input ids.txt
 echo 'this is no model' > bad.onnx
 status graphrun bad.onnx --input ids.txt 2>&1 | sed 's/^\(graphrun: bad.onnx\).*/\1 .../'
+status graphrun run bad.onnx --input ids.txt --precision f64

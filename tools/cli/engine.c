@@ -30,15 +30,26 @@ static void log_line(void *user, gr_log_level level, const char *line)
     fprintf(stderr, "%s\n", line);
 }
 
+static gr_precision precision_of(const char *word)
+{
+    static const char *const words[] = {[GR_PRECISION_F32] = "f32", [GR_PRECISION_BF16] = "bf16",
+                                        [GR_PRECISION_INT8] = "int8", [GR_PRECISION_AUTO] = "auto"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (!word || !strcmp(word, words[i])) return (gr_precision)i;
+    cli_usage(NULL, "--precision is f32, bf16, int8 or auto, not '%s'", cli_show(word));
+}
+
 bool engine_open(engine *e, const char *path, gr_err *err)
 {
+    const gr_precision precision = precision_of(e->precision);
     if (!engine_load(e, path, err)) return false;
     gr_session_options options = {.struct_size = sizeof options,
                                   .threads = (int)(e->threads > 4096 ? 4096 : e->threads),
                                   .max_memory = e->max_memory,
                                   .log = e->verbose ? log_line : NULL,
                                   .profile = e->profile,
-                                  .skip_padding = e->skip_padding};
+                                  .skip_padding = e->skip_padding,
+                                  .precision = precision};
     if (gr_session_create(e->model, &options, &e->session, err) == GR_OK) return true;
     e->session = NULL;
     engine_close(e);

@@ -16,6 +16,7 @@ typedef struct engine {
     const char *verbose;
     bool profile; /* time every step */
     bool skip_padding;
+    const char *precision; /* NULL: f32 */
     gr_model *model;
     gr_session *session;
     double load_seconds;
@@ -30,6 +31,8 @@ typedef struct engine {
          &(e).max_memory,                                                                                              \
          "limit for activations and outputs of one run, as 512M or 2G;\nbatches are split to stay below it",           \
          0},                                                                                                           \
+        {"--precision", "WHAT", CLI_WORD, &(e).precision,                                                              \
+         "f32 (default), bf16 or int8: what weights of products are kept in;\nauto: bf16 where that is fast and near to f32", 0}, \
         {"--no-passes", NULL, CLI_FLAG, &(e).no_passes, "run the nodes of the file as they are", 0},                   \
         {"--strict", NULL, CLI_FLAG, &(e).strict, "round as a quantised file says, also between DequantizeLinear", 0}, \
     {                                                                                                                  \
