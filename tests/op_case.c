@@ -147,21 +147,9 @@ static bool one_case(op_case *c, void (*run)(op_case *c))
     return true;
 }
 
-static char *read_all(const char *path)
-{
-    FILE *f = fopen(path, "rb");
-    char *text = NULL;
-    long size = -1;
-    if (f && !fseek(f, 0, SEEK_END) && (size = ftell(f)) > 0 && !fseek(f, 0, SEEK_SET) &&
-        (text = malloc((size_t)size + 1)) != NULL)
-        text[fread(text, 1, (size_t)size, f)] = 0;
-    if (f) fclose(f);
-    return text;
-}
-
 bool each_case(const char *path, void (*run)(op_case *c))
 {
-    char *text = read_all(path), *at = text, *next;
+    char *text = read_text(path), *at = text, *next;
     const char *name = strstr(path, "tests/");
     unsigned line = 1, count = 0;
     bool good = text != NULL;

@@ -5,6 +5,7 @@
 #include "support.h"
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 void fail_at(const char *file, unsigned line, const char *fmt, ...)
 {
@@ -14,6 +15,18 @@ void fail_at(const char *file, unsigned line, const char *fmt, ...)
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
     CU_assertImplementation(CU_FALSE, line, text, file, "", CU_FALSE);
+}
+
+char *read_text(const char *path)
+{
+    FILE *f = fopen(path, "rb");
+    char *text = NULL;
+    long size = -1;
+    if (f && !fseek(f, 0, SEEK_END) && (size = ftell(f)) > 0 && !fseek(f, 0, SEEK_SET) &&
+        (text = malloc((size_t)size + 1)) != NULL)
+        text[fread(text, 1, (size_t)size, f)] = 0;
+    if (f) fclose(f);
+    return text;
 }
 
 gr_status build_text(const char *text, built *out, gr_err *err)

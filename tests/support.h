@@ -12,22 +12,27 @@
 void fail_at(const char *file, unsigned line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 #define FAIL(...) fail_at(__FILE__, __LINE__, __VA_ARGS__)
 
-/* `call` must succeed; shows the sentence in `err` if not. */
-#define CHECK_OK(call)                                                                                                 \
+/* An assertion with a message for when it does not hold. */
+#define CHECK_THAT(condition, ...)                                                                                     \
     do {                                                                                                               \
-        gr_status status_ = (call);                                                                                    \
-        if (status_ != GR_OK) FAIL("%s: %s", #call, err.text);                                                         \
-        else CU_PASS("");                                                                                              \
+        if (condition) {                                                                                               \
+            CU_PASS("");                                                                                               \
+        } else {                                                                                                       \
+            FAIL(__VA_ARGS__);                                                                                         \
+        }                                                                                                              \
     } while (0)
+/* `call` must succeed; shows the sentence in `err` if not. */
+#define CHECK_OK(call) CHECK_THAT((call) == GR_OK, "%s: %s", #call, err.text)
 /* `call` must fail with that status and a sentence that holds `text`. */
 #define CHECK_FAILS(call, expected, part)                                                                              \
     do {                                                                                                               \
         gr_status status_ = (call);                                                                                    \
-        if (status_ == GR_OK) FAIL("%s succeeded, expected '%s'", #call, part);                                        \
-        else if (status_ != (expected) || !strstr(err.text, part))                                                     \
-            FAIL("expected %s and '%s', got %s: %s", #expected, part, gr_status_text(status_), err.text);              \
-        else CU_PASS("");                                                                                              \
+        CHECK_THAT(status_ == (expected) && strstr(err.text, part), "%s: expected %s and '%s', got %s: %s", #call,     \
+                   #expected, part, gr_status_text(status_), status_ ? err.text : "");                                 \
     } while (0)
+
+/* A file that is not empty, ended by a 0; NULL if it cannot be read. To be freed. */
+char *read_text(const char *path);
 
 /* A graph from textual syntax, with all that it stands on. */
 typedef struct built {
