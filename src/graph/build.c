@@ -4,6 +4,7 @@
  * put in order, operators are looked up. A document comes from strangers: depth, counts and names are all checked here.
  */
 #include "ir.h"
+#include "names.h"
 #include "ops/op.h"
 #include <limits.h>
 #include <stdio.h>
@@ -21,27 +22,15 @@ enum {
     MAX_NAME = 512,           /* of a value inside a function, with the names of the calls around it */
 };
 
-/* ---- a map from names of the document to values ---- */
-
-typedef struct entry {
-    const char *name;
-    gr_value *value;
-    uint32_t node; /* index + 1 of the node that makes it, while it is not built */
-} entry;
-
+/* In maps from names of the document: value, a gr_value; index + 1 of the node that makes it, while it is not built. */
 typedef struct captured { /* a value of the graph outside, and the input of the subgraph that stands for it */
     gr_value *outer, *inner;
 } captured;
 
-typedef struct table {
-    size_t count, cap;
-    entry *slots;
-} table;
-
 /* What a model or a function imports: canonical domain -> index + 1. */
 typedef struct imports {
     const gr_doc_opsets *list; /* NULL: not read yet */
-    table domains;
+    gr_names domains;
 } imports;
 
 typedef struct scope {
@@ -51,7 +40,7 @@ typedef struct scope {
     gr_attrs call;           /* attributes of the call that the function's references mean */
     const char *prefix;      /* before names of inner values of a function */
     const imports *imports;
-    table names;
+    gr_names names;
     size_t ncaptured, capcaptured;
     captured *captured;
     int depth;
@@ -73,7 +62,7 @@ typedef struct builder {
     size_t inlined;          /* weight of what functions have added */
     imports imports;         /* the model's */
     imports *function_imports;
-    table functions;         /* "domain:name:overload" -> index + 1 */
+    gr_names functions;         /* "domain:name:overload" -> index + 1 */
     size_t nmissing, capmissing;
     bool more_missing;
     struct found_op {        /* operators that were looked up lately, by name */
@@ -86,45 +75,6 @@ typedef struct builder {
     gr_err *err;
 } builder;
 
-static size_t hash_of(const char *name)
-{
-    uint64_t h = 14695981039346656037u;
-    for (const unsigned char *p = (const unsigned char *)name; *p; p++) h = (h ^ *p) * 1099511628211u;
-    return (size_t)(h ^ h >> 32);
-}
-
-static entry *slot(const table *s, const char *name)
-{
-    size_t i = hash_of(name) & (s->cap - 1);
-    while (s->slots[i].name && strcmp(s->slots[i].name, name)) i = (i + 1) & (s->cap - 1);
-    return &s->slots[i];
-}
-
-/* The entry of a name, made if it is new; NULL if out of memory. */
-static entry *bind(builder *b, table *s, const char *name)
-{
-    if (2 * (s->count + 1) > s->cap) {
-        table grown = {.cap = s->cap ? s->cap * 2 : 16};
-        if (!(grown.slots = GR_NEWS(b->scratch, grown.cap, entry))) return NULL;
-        for (size_t i = 0; i < s->cap; i++)
-            if (s->slots[i].name) *slot(&grown, s->slots[i].name) = s->slots[i];
-        s->slots = grown.slots;
-        s->cap = grown.cap;
-    }
-    entry *e = slot(s, name);
-    if (!e->name) {
-        e->name = name;
-        s->count++;
-    }
-    return e;
-}
-
-static entry *look(const table *s, const char *name)
-{
-    entry *e = s->cap ? slot(s, name) : NULL;
-    return e && e->name ? e : NULL;
-}
-
 /* ---- versions ---- */
 
 static const char *canonical(const char *domain) { return !domain || !strcmp(domain, "ai.onnx") ? "" : domain; }
@@ -134,8 +84,8 @@ static int64_t version_of(const builder *b, const scope *s, const char *domain)
 {
     const imports *lists[] = {s->imports, &b->imports};
     for (int l = 0; l < 2; l++) {
-        const entry *e = lists[l] ? look(&lists[l]->domains, domain) : NULL;
-        if (e) return lists[l]->list->items[e->node - 1].version;
+        const gr_name *e = lists[l] ? gr_names_find(&lists[l]->domains, domain) : NULL;
+        if (e) return lists[l]->list->items[e->index - 1].version;
     }
     return *domain ? 1 : 0;
 }
@@ -149,13 +99,13 @@ static gr_status read_imports(builder *b, const gr_doc_opsets *list, const char 
             return gr_fail(b->err, version < 1 ? GR_EMODEL : GR_EUNSUPPORTED,
                            "%s imports opset %lld of domain '%s', expected 1 to %d", where, (long long)version,
                            *domain ? gr_show(domain) : "ai.onnx", NEWEST_OPSET);
-        entry *e = bind(b, &out->domains, domain);
+        gr_name *e = gr_names_add(&out->domains, b->scratch, domain);
         if (!e) return gr_nomem(b->err);
-        if (e->node && list->items[e->node - 1].version != version)
+        if (e->index && list->items[e->index - 1].version != version)
             return gr_fail(b->err, GR_EMODEL, "%s imports domain '%s' twice, with versions %lld and %lld", where,
-                           *domain ? gr_show(domain) : "ai.onnx", (long long)list->items[e->node - 1].version,
+                           *domain ? gr_show(domain) : "ai.onnx", (long long)list->items[e->index - 1].version,
                            (long long)version);
-        e->node = (uint32_t)i + 1;
+        e->index = (uint32_t)i + 1;
     }
     out->list = list;
     return GR_OK;
@@ -246,7 +196,7 @@ static gr_status capture(builder *b, scope *s, const char *name, gr_value **out)
     GR_TRY(lookup(b, s->outer, name, &outer));
     *out = NULL;
     if (!outer) return GR_OK;
-    entry *e = bind(b, &s->names, name);
+    gr_name *e = gr_names_add(&s->names, b->scratch, name);
     if (!e) return gr_nomem(b->err);
     if (!(*out = e->value = gr_graph_value(s->graph, name))) return gr_nomem(b->err);
     (*out)->type = outer->type;
@@ -265,7 +215,7 @@ static gr_status capture(builder *b, scope *s, const char *name, gr_value **out)
 /* The value that a name means here, or NULL. Values that nodes of this scope make must have been built. */
 static gr_status lookup(builder *b, scope *s, const char *name, gr_value **out)
 {
-    entry *e = look(&s->names, name);
+    gr_name *e = gr_names_find(&s->names, name);
     *out = e ? e->value : NULL;
     if (*out || !s->outer) return GR_OK;
     return capture(b, s, name, out);
@@ -284,15 +234,15 @@ static const char *inner_name(builder *b, const scope *s, const char *name)
 
 static gr_status check_attrs(builder *b, gr_attrs in)
 {
-    table names = {0};
+    gr_names names = {0};
     bool few = in.count <= FEW_ATTRIBUTES, twice = false;
     if (in.count > MAX_ATTRIBUTES)
         return gr_fail(b->err, GR_ELIMIT, "it has %zu attributes, at most %d are supported", in.count, MAX_ATTRIBUTES);
     for (size_t i = 0; i < in.count; i++) {
         for (size_t j = 0; few && j < i; j++) twice |= !strcmp(in.items[j].name, in.items[i].name);
-        entry *e = few ? NULL : bind(b, &names, in.items[i].name);
+        gr_name *e = few ? NULL : gr_names_add(&names, b->scratch, in.items[i].name);
         if (!few && !e) return gr_nomem(b->err);
-        if (e) twice |= e->node++ > 0;
+        if (e) twice |= e->index++ > 0;
         if (twice) return gr_fail(b->err, GR_EMODEL, "attribute '%s' is given twice", gr_show(in.items[i].name));
     }
     return GR_OK;
@@ -340,8 +290,8 @@ static const char *label(const gr_doc_node *n)
 static bool left_out(const scope *s, const char *name)
 {
     for (; s && s->function; s = s->outer) {
-        const entry *e = look(&s->names, name);
-        if (e) return !e->value && !e->node;
+        const gr_name *e = gr_names_find(&s->names, name);
+        if (e) return !e->value && !e->index;
     }
     return false;
 }
@@ -361,7 +311,7 @@ static gr_status inputs_of(builder *b, scope *s, const gr_doc_node *n, gr_value 
 
 static gr_status define(builder *b, scope *s, const char *name, gr_value *v)
 {
-    entry *e = bind(b, &s->names, name);
+    gr_name *e = gr_names_add(&s->names, b->scratch, name);
     if (!e) return gr_nomem(b->err);
     e->value = v;
     return GR_OK;
@@ -378,10 +328,10 @@ static gr_status index_functions(builder *b)
     for (size_t i = 0; i < b->doc->nfunctions; i++) {
         const gr_doc_function *f = &b->doc->functions[i];
         const char *key = function_key(b, f->domain, f->name, f->overload);
-        entry *e = key ? bind(b, &b->functions, key) : NULL;
+        gr_name *e = key ? gr_names_add(&b->functions, b->scratch, key) : NULL;
         if (!e) return gr_nomem(b->err);
-        if (e->node) return gr_fail(b->err, GR_EMODEL, "function '%s' is defined twice", gr_show(f->name));
-        e->node = (uint32_t)i + 1;
+        if (e->index) return gr_fail(b->err, GR_EMODEL, "function '%s' is defined twice", gr_show(f->name));
+        e->index = (uint32_t)i + 1;
     }
     return GR_OK;
 }
@@ -392,8 +342,8 @@ static gr_status find_function(builder *b, const gr_doc_node *n, const gr_doc_fu
     if (!b->doc->nfunctions) return GR_OK;
     const char *key = function_key(b, n->domain, n->op_type, n->overload);
     if (!key) return gr_nomem(b->err);
-    const entry *e = look(&b->functions, key);
-    if (e) *out = &b->doc->functions[e->node - 1];
+    const gr_name *e = gr_names_find(&b->functions, key);
+    if (e) *out = &b->doc->functions[e->index - 1];
     return GR_OK;
 }
 
@@ -412,7 +362,7 @@ static gr_status inline_call(builder *b, scope *s, const gr_doc_node *n, const g
     GR_TRY(spend(b, &inner, CALL_WEIGHT + f->in.count + f->out.count));
     if (!(inner.prefix = inner_name(b, s, label(n)))) return gr_nomem(b->err);
     for (size_t i = 0; i < f->in.count; i++) {
-        if (look(&inner.names, f->in.items[i]))
+        if (gr_names_find(&inner.names, f->in.items[i]))
             return gr_fail(b->err, GR_EMODEL, "function '%s' has two inputs '%s'", gr_show(f->name),
                            gr_show(f->in.items[i]));
         /* An input that the call leaves out reads as absent in the body. */
@@ -596,7 +546,7 @@ static gr_status build_op(builder *b, scope *s, const gr_doc_node *n, const gr_o
 
 static const gr_op *find_op(builder *b, const char *domain, const char *name, int64_t opset, int *lowest)
 {
-    struct found_op *f = &b->found[hash_of(name) % (sizeof b->found / sizeof *b->found)];
+    struct found_op *f = &b->found[gr_name_hash(name) % (sizeof b->found / sizeof *b->found)];
     if (!f->name || f->opset != opset || strcmp(f->name, name) || strcmp(f->domain, domain)) {
         *f = (struct found_op){domain, name, opset, NULL, 0};
         f->op = gr_op_find(domain, name, opset, &f->lowest);
@@ -655,34 +605,34 @@ typedef struct reads {
 
 static gr_status note_read(builder *b, const scope *s, const char *name, reads *out)
 {
-    const entry *e = look(&s->names, name);
-    if (!e || e->value || !e->node) return GR_OK;
+    const gr_name *e = gr_names_find(&s->names, name);
+    if (!e || e->value || !e->index) return GR_OK;
     uint32_t *added = GR_PUSH(b->scratch, out->items, out->count, out->cap);
     if (!added) return gr_nomem(b->err);
-    *added = e->node - 1;
+    *added = e->index - 1;
     return GR_OK;
 }
 
 typedef struct inner { /* names that a graph inside a node defines: they hide those outside */
     const struct inner *outer;
-    table names;
+    gr_names names;
 } inner;
 
-static gr_status names_of(builder *b, const gr_doc_graph *g, table *out)
+static gr_status names_of(builder *b, const gr_doc_graph *g, gr_names *out)
 {
     bool good = true;
-    for (size_t i = 0; i < g->in.count; i++) good &= !g->in.items[i].name || bind(b, out, g->in.items[i].name);
-    for (size_t i = 0; i < g->ninit; i++) good &= !g->init[i]->name || bind(b, out, g->init[i]->name);
+    for (size_t i = 0; i < g->in.count; i++) good &= !g->in.items[i].name || gr_names_add(out, b->scratch, g->in.items[i].name);
+    for (size_t i = 0; i < g->ninit; i++) good &= !g->init[i]->name || gr_names_add(out, b->scratch, g->init[i]->name);
     for (size_t i = 0; i < g->nodes.count; i++)
         for (size_t k = 0; k < g->nodes.items[i].out.count; k++)
-            good &= bind(b, out, g->nodes.items[i].out.items[k]) != NULL;
+            good &= gr_names_add(out, b->scratch, g->nodes.items[i].out.items[k]) != NULL;
     return good ? GR_OK : gr_nomem(b->err);
 }
 
 static gr_status note_captured(builder *b, const scope *s, const inner *in, const char *name, reads *out)
 {
     for (; in; in = in->outer)
-        if (look(&in->names, name)) return GR_OK;
+        if (gr_names_find(&in->names, name)) return GR_OK;
     return note_read(b, s, name, out);
 }
 
@@ -715,12 +665,12 @@ static gr_status register_outputs(builder *b, scope *s, const gr_doc_nodes *node
         for (size_t j = 0; j < nodes->items[i].out.count; j++) {
             const char *name = nodes->items[i].out.items[j];
             if (!*name) continue;
-            entry *e = bind(b, &s->names, name);
+            gr_name *e = gr_names_add(&s->names, b->scratch, name);
             if (!e) return gr_nomem(b->err);
-            if (e->value || e->node)
+            if (e->value || e->index)
                 return gr_fail(b->err, GR_EMODEL, "node '%s' (%s) defines '%s', which is defined already",
                                gr_show(label(&nodes->items[i])), gr_show(nodes->items[i].op_type), gr_show(name));
-            e->node = (uint32_t)i + 1;
+            e->index = (uint32_t)i + 1;
         }
     return GR_OK;
 }
@@ -779,14 +729,15 @@ static gr_status build_inputs(builder *b, scope *s, const gr_doc_graph *d)
     for (size_t i = 0; i < d->in.count; i++) {
         const gr_doc_value *in = &d->in.items[i];
         if (!in->name || !*in->name) return gr_fail(b->err, GR_EMODEL, "input %zu of the graph has no name", i);
-        entry *e = bind(b, &s->names, in->name);
+        gr_name *e = gr_names_add(&s->names, b->scratch, in->name);
         if (!e) return gr_nomem(b->err);
         /* One with an initializer is a constant with a right to be overridden. */
-        if (e->value && e->value->konst && !g->parent) continue;
-        if (e->value) return gr_fail(b->err, GR_EMODEL, "input '%s' of the graph is defined twice", gr_show(in->name));
+        gr_value *v = e->value;
+        if (v && v->konst && !g->parent) continue;
+        if (v) return gr_fail(b->err, GR_EMODEL, "input '%s' of the graph is defined twice", gr_show(in->name));
         if (!in->type && !g->parent)
             return gr_fail(b->err, GR_EMODEL, "input '%s' of the graph has no type", gr_show(in->name));
-        gr_value *v = e->value = gr_graph_value(g, in->name);
+        e->value = v = gr_graph_value(g, in->name);
         if (!v) return gr_nomem(b->err);
         if (in->type) GR_TRY(type_of(b, in->type, &v->type));
         v->is_input = true;
@@ -801,7 +752,7 @@ static gr_status build_initializer(builder *b, scope *s, const char *name, const
     gr_value *v = NULL;
     if (!name || !*name) return gr_fail(b->err, GR_EMODEL, "an initializer of the graph has no name");
     if (listed(b->overridden, name) && !s->graph->parent) return GR_OK;
-    entry *e = bind(b, &s->names, name);
+    gr_name *e = gr_names_add(&s->names, b->scratch, name);
     if (!e) return gr_nomem(b->err);
     if (e->value) return gr_fail(b->err, GR_EMODEL, "initializer '%s' is defined twice", gr_show(name));
     if (sparse)

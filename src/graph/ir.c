@@ -3,56 +3,24 @@
  * The graph: values, nodes, names, and the functions that change edges.
  */
 #include "ir.h"
+#include "names.h"
 #include "ops/op.h"
 #include <assert.h>
 #include <stdio.h>
 
-/* ---- names: an open hash table, grown in the arena ---- */
-
-struct gr_names {
-    size_t count, cap;
-    gr_value **slots;
-};
-
-static size_t hash_name(const char *name)
-{
-    uint64_t h = 14695981039346656037u;
-    for (const unsigned char *p = (const unsigned char *)name; *p; p++) h = (h ^ *p) * 1099511628211u;
-    return (size_t)(h ^ h >> 32);
-}
-
-static gr_value **slot_of(const struct gr_names *t, const char *name)
-{
-    size_t i = hash_name(name) & (t->cap - 1);
-    while (t->slots[i] && strcmp(t->slots[i]->name, name)) i = (i + 1) & (t->cap - 1);
-    return &t->slots[i];
-}
-
-static bool names_add(gr_graph *g, gr_value *v)
-{
-    struct gr_names *t = g->names;
-    if (2 * (t->count + 1) > t->cap) {
-        struct gr_names grown = {.cap = t->cap ? t->cap * 2 : 64};
-        grown.slots = GR_NEWS(g->arena, grown.cap, gr_value *);
-        if (!grown.slots) return false;
-        for (size_t i = 0; i < t->cap; i++)
-            if (t->slots[i]) *slot_of(&grown, t->slots[i]->name) = t->slots[i];
-        grown.count = t->count;
-        *t = grown;
-    }
-    *slot_of(t, v->name) = v;
-    t->count++;
-    return true;
-}
-
-gr_value *gr_graph_find(const gr_graph *g, const char *name) { return g->names->cap ? *slot_of(g->names, name) : NULL; }
-
 /* ---- building ---- */
+
+gr_value *gr_graph_find(const gr_graph *g, const char *name)
+{
+    const gr_name *e = gr_names_find(g->names, name);
+    return e ? e->value : NULL;
+}
+
 
 gr_graph *gr_graph_new(gr_arena *arena, gr_syms *syms, const char *name, gr_graph *parent)
 {
     gr_graph *g = GR_NEW(arena, gr_graph);
-    if (!g || !(g->names = GR_NEW(arena, struct gr_names))) return NULL;
+    if (!g || !(g->names = GR_NEW(arena, gr_names))) return NULL;
     g->arena = arena;
     g->syms = syms;
     g->name = name ? name : "";
@@ -61,27 +29,33 @@ gr_graph *gr_graph_new(gr_arena *arena, gr_syms *syms, const char *name, gr_grap
     return g;
 }
 
+/* The entry of `name`, or, if that is taken or empty, of one like it with a number; NULL: out of memory. */
+static gr_name *free_name(gr_graph *g, const char *name)
+{
+    const char *stem = name && *name ? name : "value";
+    gr_name *e = name && *name ? gr_names_add(g->names, g->arena, name) : NULL;
+    if (name && *name && (!e || !e->value)) return e;
+    /* The id makes a number that is rarely taken; then go on in growing steps, as numbers can be taken in rows. */
+    for (uint32_t i = g->nvalues, step = 1;; i += step, step *= 2) {
+        if (!step) step = 1;
+        const char *made = gr_arena_printf(g->arena, "%s_%u", stem, i);
+        e = made ? gr_names_add(g->names, g->arena, made) : NULL;
+        if (!e || !e->value) return e;
+    }
+}
+
 gr_value *gr_graph_value(gr_graph *g, const char *name)
 {
     gr_value *v = GR_NEW(g->arena, gr_value);
-    if (!v) return NULL;
-    if (!name || !*name || gr_graph_find(g, name)) {
-        /* The id makes a number that is rarely taken; then go on in growing steps, as numbers can be taken in rows. */
-        const char *stem = name && *name ? name : "value";
-        for (uint32_t i = g->nvalues, step = 1;; i += step, step *= 2) {
-            if (!step) step = 1;
-            char *made = gr_arena_printf(g->arena, "%s_%u", stem, i);
-            if (!made) return NULL;
-            name = made;
-            if (!gr_graph_find(g, made)) break;
-        }
-    }
+    gr_name *e = v ? free_name(g, name) : NULL;
+    if (!e) return NULL;
+    e->value = v;
     v->graph = g;
-    v->name = name;
+    v->name = e->name;
     v->id = g->nvalues++;
     v->output_index = -1;
     v->type.rank = GR_RANK_UNKNOWN;
-    return names_add(g, v) ? v : NULL;
+    return v;
 }
 
 gr_value *gr_graph_const(gr_graph *g, const char *name, gr_dtype dtype, int rank, const int64_t *dims, const void *data)
@@ -253,13 +227,12 @@ void gr_erase(gr_node *n)
 
 void gr_take_name(gr_value *v, gr_value *from)
 {
-    struct gr_names *t = v->graph->names;
-    gr_value **a = slot_of(t, v->name), **b = slot_of(t, from->name);
+    gr_name *a = gr_names_find(v->graph->names, v->name), *b = gr_names_find(v->graph->names, from->name);
     const char *name = v->name;
     v->name = from->name;
     from->name = name;
-    *a = from;
-    *b = v;
+    a->value = from;
+    b->value = v;
 }
 
 size_t gr_graph_constant_bytes(const gr_graph *g)
@@ -321,7 +294,7 @@ static gr_status check_value(const gr_value *v, gr_err *err)
 static gr_status check_all(const gr_graph *g, bool *seen, gr_err *err)
 {
     for (size_t i = 0; i < g->names->cap; i++) {
-        const gr_value *v = g->names->slots[i];
+        const gr_value *v = g->names->slots[i].value;
         if (!v) continue;
         GR_TRY(check_value(v, err));
         if (!v->def) seen[v->id] = v->is_input || v->konst;

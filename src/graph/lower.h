@@ -5,6 +5,7 @@
 #ifndef GR_LOWER_H
 #define GR_LOWER_H
 
+#include "names.h"
 #include "spell.h"
 
 typedef struct gr_lower_options {
@@ -34,22 +35,16 @@ gr_spell_fn gr_lower_missing(const gr_node *n);
 
 /* ---- Within lowering ---- */
 
-typedef struct gr_lower_names { /* a set */
-    const char **slots;
-    size_t count, room;
-} gr_lower_names;
-
-struct gr_lower_body;
 typedef struct gr_lowering {
     gr_arena *arena; /* of the document */
     const gr_lower_options *options;
     const gr_graph *root;
     gr_doc *doc;
-    bool ours, contrib;            /* domains that nodes need */
-    struct gr_lower_body **bodies; /* by their text */
-    size_t nbodies, body_slots, body_bytes;
+    bool ours, contrib; /* domains that nodes need */
+    gr_names bodies;    /* their text to a gr_doc_function */
+    size_t body_bytes;
     /* Names that are taken: of all values, once there is a body; of nodes so far. */
-    gr_lower_names values, nodes;
+    gr_names values, nodes;
     gr_err *err;
 } gr_lowering;
 

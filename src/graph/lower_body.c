@@ -9,57 +9,15 @@
 /* Documents of bodies; models have a dozen, files made to fill memory have any number. */
 #define MAX_BODY_BYTES ((size_t)256 << 20)
 
-struct gr_lower_body {
-    const char *text;
-    const gr_doc_function *function;
-};
-
-static size_t hash_of(const char *text)
-{
-    uint64_t h = 14695981039346656037u;
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++) h = (h ^ *p) * 1099511628211u;
-    return (size_t)(h ^ h >> 32);
-}
-
 /* ---- names ---- */
 
-static const char **name_slot(const char **slots, size_t n, const char *name)
-{
-    size_t i = hash_of(name) & (n - 1);
-    while (slots[i] && strcmp(slots[i], name)) i = (i + 1) & (n - 1);
-    return &slots[i];
-}
-
-/* False if there is no memory. */
-static bool take_name(gr_lowering *l, gr_lower_names *set, const char *name)
-{
-    if (2 * (set->count + 1) > set->room) {
-        size_t n = set->room ? 2 * set->room : 1024;
-        const char **slots = GR_NEWS(l->arena, n, const char *);
-        if (!slots) return false;
-        for (size_t i = 0; i < set->room; i++)
-            if (set->slots[i]) *name_slot(slots, n, set->slots[i]) = set->slots[i];
-        set->slots = slots;
-        set->room = n;
-    }
-    const char **slot = name_slot(set->slots, set->room, name);
-    if (!*slot) set->count++;
-    *slot = name;
-    return true;
-}
-
-static bool is_taken(const gr_lower_names *set, const char *name)
-{
-    return set->room && *name_slot(set->slots, set->room, name);
-}
-
 /* `name`, with a number if it is taken, in growing steps as numbers can be taken in rows. NULL: out of memory. */
-static const char *free_name(gr_lowering *l, gr_lower_names *set, const char *name)
+static const char *free_name(gr_lowering *l, gr_names *set, const char *name)
 {
     const char *made = name;
-    for (size_t i = set->count, step = 1; made && is_taken(set, made); i += step, step *= 2)
+    for (size_t i = set->count, step = 1; made && gr_names_find(set, made); i += step, step *= 2)
         made = gr_arena_printf(l->arena, "%s_%zu", name, i);
-    return made && take_name(l, set, made) ? made : NULL;
+    return made && gr_names_add(set, l->arena, made) ? made : NULL;
 }
 
 gr_status gr_lower_node_name(gr_lowering *l, const char *name, const char **out)
@@ -72,14 +30,14 @@ gr_status gr_lower_node_name(gr_lowering *l, const char *name, const char **out)
 
 static gr_status take_value(gr_lowering *l, const gr_value *v)
 {
-    return !v || take_name(l, &l->values, v->name) ? GR_OK : gr_nomem(l->err);
+    return !v || gr_names_add(&l->values, l->arena, v->name) ? GR_OK : gr_nomem(l->err);
 }
 
 static gr_status take_values(gr_lowering *l, const gr_graph *g)
 {
     for (size_t i = 0; i < g->ninputs; i++) GR_TRY(take_value(l, g->inputs[i]));
     for (size_t i = 0; i < g->noutputs; i++)
-        if (!take_name(l, &l->values, g->output_names[i])) return gr_nomem(l->err);
+        if (!gr_names_add(&l->values, l->arena, g->output_names[i])) return gr_nomem(l->err);
     for (const gr_node *n = g->first; n; n = n->next) {
         for (uint32_t i = 0; i < n->nin; i++) GR_TRY(take_value(l, gr_in(n, i)));
         for (uint32_t i = 0; i < n->nout; i++) GR_TRY(take_value(l, n->out[i]));
@@ -90,27 +48,7 @@ static gr_status take_values(gr_lowering *l, const gr_graph *g)
 
 /* ---- bodies ---- */
 
-static struct gr_lower_body **body_slot(struct gr_lower_body **slots, size_t n, const char *text)
-{
-    size_t i = hash_of(text) & (n - 1);
-    while (slots[i] && strcmp(slots[i]->text, text)) i = (i + 1) & (n - 1);
-    return &slots[i];
-}
-
-static gr_status make_room(gr_lowering *l)
-{
-    if (2 * (l->nbodies + 1) <= l->body_slots) return GR_OK;
-    size_t n = l->body_slots ? 2 * l->body_slots : 64;
-    struct gr_lower_body **slots = GR_NEWS(l->arena, n, struct gr_lower_body *);
-    if (!slots) return gr_nomem(l->err);
-    for (size_t i = 0; i < l->body_slots; i++)
-        if (l->bodies[i]) *body_slot(slots, n, l->bodies[i]->text) = l->bodies[i];
-    l->bodies = slots;
-    l->body_slots = n;
-    return GR_OK;
-}
-
-static gr_status parse_body(gr_lowering *l, const char *text, const gr_doc_function **out)
+static gr_status parse_body(gr_lowering *l, const char *text, gr_doc_function **out)
 {
     gr_doc *doc;
     GR_TRY(gr_doc_parse_text(text, strlen(text), "body", &doc, l->err));
@@ -130,18 +68,15 @@ static gr_status find_body(gr_lowering *l, const gr_node *n, gr_spell_fn fn, con
     gr_arena *scratch = gr_arena_new();
     if (!scratch) return gr_nomem(l->err);
     gr_status status = gr_spell_text(n, fn, l->root->opset, scratch, &text, l->err);
-    if (status == GR_OK) status = make_room(l);
-    struct gr_lower_body **slot = status == GR_OK ? body_slot(l->bodies, l->body_slots, text) : NULL;
-    if (slot && !*slot) {
-        struct gr_lower_body *body = GR_NEW(l->arena, struct gr_lower_body);
-        if (!body || !(body->text = gr_arena_strdup(l->arena, text))) status = gr_nomem(l->err);
-        if (status == GR_OK) status = parse_body(l, body->text, &body->function);
-        if (status == GR_OK) {
-            *slot = body;
-            l->nbodies++;
-        }
+    gr_name *known = status == GR_OK ? gr_names_find(&l->bodies, text) : NULL;
+    gr_doc_function *function = known ? known->value : NULL;
+    if (status == GR_OK && !function) {
+        const char *kept = gr_arena_strdup(l->arena, text);
+        status = kept ? parse_body(l, kept, &function) : gr_nomem(l->err);
+        if (status == GR_OK && !(known = gr_names_add(&l->bodies, l->arena, kept))) status = gr_nomem(l->err);
+        if (status == GR_OK) known->value = function;
     }
-    if (status == GR_OK) *out = (*slot)->function;
+    *out = function;
     gr_arena_free(scratch);
     return status;
 }
@@ -205,7 +140,7 @@ gr_status gr_lower_body(gr_lowering *l, const gr_node *n, gr_spell_fn fn, gr_low
     renaming r = {0};
     gr_status status = find_body(l, n, fn, &f);
     if (status != GR_OK) return gr_fail_context(l->err, status, "node '%s' (%s)", gr_show(n->name), n->op->name);
-    if (!l->values.room) GR_TRY(take_values(l, l->root));
+    if (!l->values.cap) GR_TRY(take_values(l, l->root));
     GR_TRY(bind_values(l, n, f, &r));
     for (size_t i = 0; i < f->nodes.count; i++) {
         const gr_doc_node *inner = &f->nodes.items[i];
