@@ -53,7 +53,9 @@ const char *gr_onednn_version_string(void) { return gr_dnnl_version(); }
 
 static bool same_variant(const gr_variant *a, const gr_variant *b)
 {
-    if (a->passes || b->passes || a->raw != b->raw || a->nameless != b->nameless || a->overridden.count != b->overridden.count) return false;
+    if (a->passes || b->passes || a->raw != b->raw || a->by_row != b->by_row || a->nameless != b->nameless ||
+        a->overridden.count != b->overridden.count)
+        return false;
     for (size_t i = 0; i < a->overridden.count; i++)
         if (strcmp(a->overridden.items[i], b->overridden.items[i])) return false;
     return true;
@@ -97,6 +99,7 @@ static gr_status build_variant(gr_model *m, const gr_variant *v, made *out, gr_e
         GR_TRY(gr_summary_file(m->doc, out->graph, m->arena, &m->summary, err));
     }
     out->graph->strict = m->options.strict;
+    out->graph->by_row = v->by_row;
     if (!v->raw && !m->options.no_passes) GR_TRY(gr_passes_run(out->graph, v->passes, err));
     GR_TRY(gr_graph_infer(out->graph, FOLD_LARGE, err));
 #ifndef NDEBUG

@@ -12,6 +12,7 @@
 /* Which graph of the model: most runs use the plain one. Others are made when first asked for, and kept. */
 typedef struct gr_variant {
     bool raw;        /* without passes: every value of the file exists */
+    bool by_row;     /* for sessions in bytes: activations that are quantised in the run may be so row by row */
     bool nameless;   /* dimensions with one name may differ, as some files' do */
     gr_doc_names overridden; /* initializers that are fed */
     const gr_pass_options *passes; /* a graph made for this question alone, with these options; NULL: as for runs */

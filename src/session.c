@@ -32,6 +32,7 @@ enum { PLAIN, RAW, LANES };
 struct gr_session {
     gr_model *model;
     gr_session_options options;
+    bool by_row;         /* the graph is that for bytes, not the one that all others run */
     cached *plans;
     int nplans;
     uint64_t clock;
@@ -48,6 +49,18 @@ struct gr_session {
     size_t steps;
     gr_plan *last[LANES]; /* of the last run; they stay in the cache until the next */
 };
+
+/* Only a graph with activations that are quantised in the run has another form for sessions in bytes. */
+static gr_status choose_graph(gr_session *s, gr_err *err)
+{
+    const gr_variant plain = {0};
+    const gr_graph *g;
+    if (s->options.precision != GR_PRECISION_INT8) return GR_OK;
+    GR_TRY(gr_model_graph(s->model, &plain, &g, err));
+    for (const gr_node *n = g->first; n && !g->strict && !s->by_row; n = n->next)
+        s->by_row = !n->op->domain && !strcmp(n->op->name, "DynamicQuantizeLinear");
+    return GR_OK;
+}
 
 gr_status gr_session_create(gr_model *model, const gr_session_options *options, gr_session **out, gr_err *err)
 {
@@ -75,8 +88,12 @@ gr_status gr_session_create(gr_model *model, const gr_session_options *options, 
     s->model = model;
     s->options = o;
     s->plans = plans;
-    *out = s;
-    return GR_OK;
+    gr_status status = choose_graph(s, err);
+    if (status == GR_OK)
+        *out = s;
+    else
+        gr_session_free(s);
+    return status;
 }
 
 static void free_copies(gr_session *s)
@@ -418,7 +435,7 @@ static gr_status run_lane(gr_session *s, int which, gr_named_tensor *outputs, gr
 static gr_status settle(gr_session *s, const gr_named_tensor *inputs, size_t nin, const gr_named_tensor *outputs,
                         size_t nout, bool shape_only, gr_err *err)
 {
-    gr_variant variant = {0};
+    gr_variant variant = {.by_row = s->by_row};
     lane *plain = &s->lanes[PLAIN];
     s->flops = 0;
     s->steps = 0;

@@ -292,7 +292,7 @@ static void test_packs(void)
     const gr_pack *packed[KEYS];
     made = 0;
     for (int i = 0; i < KEYS; i++) {
-        gr_pack_key key = {data + i / 2, GR_FLOAT, 3, 4, 4, 1, i % 2 ? "one" : "other"};
+        gr_pack_key key = {.data = data + i / 2, .dtype = GR_FLOAT, .rows = 3, .cols = 4, .row = 4, .col = 1, .layout = i % 2 ? "one" : "other"};
         CU_ASSERT_PTR_NULL(gr_packs_find(packs, &key));
         CU_ASSERT_PTR_NULL(gr_packs_get(packs, &key, 1, make_pack, &none));
         packed[i] = gr_packs_get(packs, &key, 1, make_pack, &size);
@@ -301,7 +301,7 @@ static void test_packs(void)
     CU_ASSERT_EQUAL(made, 2 * KEYS);
     CU_ASSERT_EQUAL(gr_packs_bytes(packs), KEYS * size);
     for (int i = 0; i < KEYS; i++) {
-        gr_pack_key key = {data + i / 2, GR_FLOAT, 3, 4, 4, 1, i % 2 ? "one" : "other"};
+        gr_pack_key key = {.data = data + i / 2, .dtype = GR_FLOAT, .rows = 3, .cols = 4, .row = 4, .col = 1, .layout = i % 2 ? "one" : "other"};
         CU_ASSERT_PTR_EQUAL(gr_packs_find(packs, &key), packed[i]);
         CU_ASSERT_PTR_EQUAL(gr_packs_get(packs, &key, 1, make_pack, &size), packed[i]);
     }

@@ -15,8 +15,6 @@ static bool rounded(size_t bytes, size_t *out)
     return true;
 }
 
-static bool few(const gr_columns *c) { return c->m <= FEW_ROWS; }
-
 /* Where the packed piece begins in a thread's part. */
 static size_t piece_size(const gr_columns *c)
 {
@@ -26,14 +24,15 @@ static size_t piece_size(const gr_columns *c)
 bool gr_columns_prepare(gr_columns *c, const gr_step *s, size_t *scratch)
 {
     size_t piece, packed, all;
+    c->few = c->m <= FEW_ROWS;
     if (!rounded(*scratch, scratch) || !gr_mul((size_t)c->room, COLUMNS * sizeof(float), &piece) ||
-        !rounded(piece, &piece) || !rounded(gr_gemm_packed_size(c->k, few(c) ? COLUMNS : c->n), &packed))
+        !rounded(piece, &piece) || !rounded(gr_gemm_packed_size(c->k, c->few ? COLUMNS : c->n), &packed))
         return false;
     c->packed = *scratch;
-    if (!few(c) && !gr_add(*scratch, packed, scratch)) return false;
+    if (!c->few && !gr_add(*scratch, packed, scratch)) return false;
     c->own = *scratch;
     c->each = piece;
-    if (few(c) && !gr_add(piece, packed, &c->each)) return false;
+    if (c->few && !gr_add(piece, packed, &c->each)) return false;
     return gr_mul((size_t)gr_step_threads(s), c->each, &all) && gr_add(*scratch, all, scratch);
 }
 
@@ -43,18 +42,18 @@ static void pack_piece(const gr_columns *c, const gr_step *s, int64_t first, int
     gr_gemm_small_pack(c->k, count, own, c->by_column ? 1 : count, c->by_column ? c->room : 1, to);
 }
 
-void gr_columns_run(const gr_columns *c, const gr_step *s, const float *a, const float *bias, const float *residual,
+void gr_columns_run(const gr_columns *c, const gr_step *s, int64_t m, const float *a, const float *bias, const float *residual,
                     enum gr_gemm_act act, float *y)
 {
     const size_t packed_size = gr_gemm_packed_size(c->k, COLUMNS);
     char *packed = (char *)s->scratch + c->packed;
-    gr_gemm g = {.m = c->m, .n = c->n, .k = c->k, .a = a, .lda = c->k, .packed = (float *)packed, .alpha = 1,
+    gr_gemm g = {.m = m, .n = c->n, .k = c->k, .a = a, .lda = c->k, .packed = (float *)packed, .alpha = 1,
                  .bias = bias, .residual = residual, .act = act, .c = y, .ldc = c->n};
 #pragma omp parallel for schedule(dynamic) num_threads(gr_step_threads(s)) if (c->n * c->k > GR_PARALLEL_MIN)
     for (int64_t first = 0; first < c->n; first += COLUMNS) {
         char *own = (char *)s->scratch + c->own + (size_t)omp_get_thread_num() * c->each;
         const int64_t count = c->n - first < COLUMNS ? c->n - first : COLUMNS;
-        if (!few(c)) {
+        if (!c->few) {
             pack_piece(c, s, first, count, (float *)own, packed + (size_t)(first / COLUMNS) * packed_size);
             continue;
         }
@@ -67,5 +66,5 @@ void gr_columns_run(const gr_columns *c, const gr_step *s, const float *a, const
         part.c = y + first;
         gr_gemm_run(&part);
     }
-    if (!few(c)) gr_gemm_run(&g);
+    if (!c->few) gr_gemm_run(&g);
 }

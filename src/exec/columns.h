@@ -15,13 +15,15 @@ typedef struct gr_columns {
     void (*unpack)(const gr_step *s, int64_t first, int64_t count, float *to);
     int64_t room; /* >= k */
     bool by_column; /* a column's elements lie next to each other, columns `room` apart; else rows of `count` */
+    bool few; /* rows: set by gr_columns_prepare */
     size_t packed, own, each; /* offsets in the step's scratch, and bytes of one thread's part */
 } gr_columns;
 
 /* c has sizes, room and unpack; adds to *scratch what the run needs. False if sizes overflow. */
 bool gr_columns_prepare(gr_columns *c, const gr_step *s, size_t *scratch);
-/* y = act(a x W + bias) + residual; rows of a lie k apart, those of y and residual n. */
-void gr_columns_run(const gr_columns *c, const gr_step *s, const float *a, const float *bias, const float *residual,
+/* y = act(a x W + bias) + residual for the first `m` rows, at most c->m; rows of a lie k apart, those of y and residual
+ * n. */
+void gr_columns_run(const gr_columns *c, const gr_step *s, int64_t m, const float *a, const float *bias, const float *residual,
                     enum gr_gemm_act act, float *y);
 
 #endif

@@ -246,7 +246,8 @@ static bool prepare_bytes(gr_step *s, gr_why *why)
     size_t packed = gr_igemm_packed_size(p->k, p->n);
     st->packed = total;
     if (p->b.t->is_const && p->b.t->elements == p->k * p->n) {
-        const gr_pack_key key = {p->b.t->data, p->b.t->dtype, p->k, p->n, p->b.row, p->b.col, gr_igemm_layout(false)};
+        const gr_pack_key key = {.data = p->b.t->data, .dtype = p->b.t->dtype, .rows = p->k, .cols = p->n,
+                                 .row = p->b.row, .col = p->b.col, .layout = gr_igemm_layout(false)};
         gr_packs *packs = s->packs ? s->packs : (st->own = gr_packs_new(NULL));
         st->pack = packs ? gr_packs_get(packs, &key, p->b.t->size, make_pack, p) : NULL;
         if (!st->pack) gr_packs_free(st->own);

@@ -68,7 +68,8 @@ size_t gr_packs_bytes(gr_packs *p)
 static uint64_t hash(const gr_pack_key *k)
 {
     const uint64_t parts[] = {(uint64_t)(uintptr_t)k->data, (uint64_t)k->dtype, (uint64_t)k->rows,
-                              (uint64_t)k->cols, (uint64_t)k->row, (uint64_t)k->col, (unsigned char)k->layout[0]};
+                              (uint64_t)k->cols, (uint64_t)k->row, (uint64_t)k->col, (unsigned char)k->layout[0],
+                              (uint64_t)(uintptr_t)k->beside[0]};
     uint64_t h = 0;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         h = (h ^ parts[i]) * UINT64_C(0x9E3779B97F4A7C15);
@@ -80,7 +81,8 @@ static uint64_t hash(const gr_pack_key *k)
 static bool same(const gr_pack_key *a, const gr_pack_key *b)
 {
     return a->data == b->data && a->dtype == b->dtype && a->rows == b->rows && a->cols == b->cols &&
-           a->row == b->row && a->col == b->col && !strcmp(a->layout, b->layout);
+           a->row == b->row && a->col == b->col && a->beside[0] == b->beside[0] && a->beside[1] == b->beside[1] &&
+           a->form == b->form && !strcmp(a->layout, b->layout);
 }
 
 /* The slot that holds the key, or the free one where it belongs. room > count. */

@@ -16,6 +16,9 @@ typedef struct gr_pack_key {
     gr_dtype dtype;
     int64_t rows, cols, row, col;
     const char *layout; /* name of the kernel's layout; a static string */
+    /* What else the pack is made from, as the scales and zero points of codes, and how; or NULL and 0. */
+    const void *beside[2];
+    int64_t form;
 } gr_pack_key;
 
 typedef struct gr_pack {

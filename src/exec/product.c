@@ -193,7 +193,8 @@ bool gr_product_prepare_packed(gr_step *s, const gr_product *p, gr_why *why)
         const gr_tensor *b = s->in[p->b];
         pack_job j = {p, b, b->dtype == GR_FLOAT && s->precision == GR_PRECISION_BF16};
         const char *layout = j.rounded ? gr_simd_best()->bfloat : gr_simd_best()->name;
-        const gr_pack_key key = {b->data, b->dtype, p->k, p->n, p->b_row, p->b_col, layout};
+        const gr_pack_key key = {.data = b->data, .dtype = b->dtype, .rows = p->k, .cols = p->n,
+                                 .row = p->b_row, .col = p->b_col, .layout = layout};
         gr_packs *packs = packs_of(s, st);
         st->pack = packs ? gr_packs_get(packs, &key, b->size, make_pack, &j) : NULL;
         st->store = b->dtype == GR_FLOAT16 ? GR_STORE_HALF
@@ -253,7 +254,8 @@ bool gr_product_prepare_int8(gr_step *s, const gr_product *p, gr_why *why)
     state *st = new_state(s, p, true, why);
     if (!st) return false;
     const gr_tensor *b = s->in[p->b];
-    const gr_pack_key key = {b->data, b->dtype, p->k, p->n, p->b_row, p->b_col, NULL};
+    const gr_pack_key key = {.data = b->data, .dtype = b->dtype, .rows = p->k, .cols = p->n, .row = p->b_row,
+                             .col = p->b_col};
     const size_t rows = gr_int8_rows_size(p->m, p->k);
     if (rows == SIZE_MAX || !gr_add(st->inner, rows, &s->scratch_size)) return gr_decline(why, "sizes overflow");
     gr_packs *packs = packs_of(s, st);

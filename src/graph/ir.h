@@ -121,6 +121,7 @@ struct gr_graph {
     gr_source *sources;    /* in an order in which a node follows those it reads; a subgraph has its own */
     bool lifted;           /* a subgraph whose nodes were moved to the graph outside; their values became those there */
     bool strict;           /* passes keep the file's arithmetic between codes and floats (graphrun.h) */
+    bool by_row;           /* passes may let activations be quantised row by row where the file has one scale for all */
     struct gr_log *log;    /* what passes note on their way (passes/pass.h); NULL: nobody asks */
 };
 

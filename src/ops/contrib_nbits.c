@@ -286,7 +286,7 @@ static gr_status run_nbits(const gr_step *s, gr_err *err)
         round_rows(p, st->columns.m, from, fa);
         from = fa;
     }
-    gr_columns_run(&st->columns, s, from, added, NULL, GR_ACT_NONE, convert ? fy : y->data);
+    gr_columns_run(&st->columns, s, st->columns.m, from, added, NULL, GR_ACT_NONE, convert ? fy : y->data);
     if (convert) gr_store_f32(y->dtype, y->elements, fy, y->data, 0);
     return GR_OK;
 }

@@ -304,7 +304,8 @@ static bool make_pack(void *user, gr_pack *pack)
 
 static const gr_pack *packed_weights(gr_packs *packs, const gr_dnnl_spec *s, const float *weights, gr_why *why)
 {
-    const gr_pack_key key = {weights, GR_FLOAT, s->k, s->n, s->b_row, s->b_col, "oneDNN"};
+    const gr_pack_key key = {.data = weights, .dtype = GR_FLOAT, .rows = s->k, .cols = s->n, .row = s->b_row,
+                             .col = s->b_col, .layout = "oneDNN"};
     const gr_pack *pack = gr_packs_find(packs, &key);
     if (pack) return pack;
     pack_job j = {.spec = s, .weights = weights};

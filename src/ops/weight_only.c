@@ -8,6 +8,7 @@
 #include "codes.h"
 #include "elem.h"
 #include "exec/columns.h"
+#include "exec/int8.h"
 #include "graph/spell.h"
 #include <stdio.h>
 
@@ -130,11 +131,11 @@ static void factor_of(const gr_step *s, const layout *l, int64_t i, int64_t j, f
     const gr_tensor *z = gr_step_in(s, ZERO);
     memcpy(scale, (const float *)s->in[SCALE]->data + at, sizeof *scale);
     *zero = 0;
-    if (z) gr_codes_load(z->dtype, z->data, at, 1, zero);
+    if (z) gr_codes_load(z->dtype, z->data, z->elements == 1 ? 0 : at, 1, zero);
 }
 
-/* One column of w [n, k]. */
-static void unpack_column(const gr_step *s, const layout *l, int64_t j, float *to)
+/* One column of w [n, k]; its elements go `step` apart. */
+static void unpack_column(const gr_step *s, const layout *l, int64_t j, int64_t step, float *to)
 {
     float scale = 0;
     int32_t codes[GR_SPAN], zero = 0;
@@ -144,30 +145,97 @@ static void unpack_column(const gr_step *s, const layout *l, int64_t j, float *t
         if (m > l->k - i) m = l->k - i;
         if (i == 0 || l->k_step) factor_of(s, l, i, j, &scale, &zero);
         gr_codes_load(s->in[W]->dtype, s->in[W]->data, j * l->k + i, m, codes);
-        for (int64_t e = 0; e < m; e++) to[i + e] = (float)(codes[e] - zero) * scale;
+        for (int64_t e = 0; e < m; e++) to[(i + e) * step] = (float)(codes[e] - zero) * scale;
     }
 }
 
 enum { TOGETHER = 32 }; /* columns, at most */
 
-static void unpack(const gr_step *s, int64_t first, int64_t count, float *to)
+/* Columns [first, first + count) of w [k, n]; its rows go `stride` apart. */
+static void unpack_rows(const gr_step *s, const layout *l, int64_t first, int64_t count, int64_t stride, float *to)
 {
-    const layout l = layout_of(s);
     float scale[TOGETHER];
     int32_t zero[TOGETHER], codes[TOGETHER];
-    if (l.trans) {
-        for (int64_t j = 0; j < count; j++) unpack_column(s, &l, first + j, to + j * l.k);
-        return;
-    }
-    for (int64_t i = 0; i < l.k; i++, to += count) {
-        if (i == 0 || (l.k_step && i % l.k_each == 0))
-            for (int64_t j = 0; j < count; j++) factor_of(s, &l, i, first + j, &scale[j], &zero[j]);
-        gr_codes_load(s->in[W]->dtype, s->in[W]->data, i * l.n + first, count, codes);
+    for (int64_t i = 0; i < l->k; i++, to += stride) {
+        if (i == 0 || (l->k_step && i % l->k_each == 0))
+            for (int64_t j = 0; j < count; j++) factor_of(s, l, i, first + j, &scale[j], &zero[j]);
+        gr_codes_load(s->in[W]->dtype, s->in[W]->data, i * l->n + first, count, codes);
         for (int64_t j = 0; j < count; j++) to[j] = (float)(codes[j] - zero[j]) * scale[j];
     }
 }
 
+/* For columns.h: columns of [n, k] lie k apart. */
+static void unpack(const gr_step *s, int64_t first, int64_t count, float *to)
+{
+    const layout l = layout_of(s);
+    if (!l.trans) unpack_rows(s, &l, first, count, count, to);
+    for (int64_t j = 0; l.trans && j < count; j++) unpack_column(s, &l, first + j, 1, to + j * l.k);
+}
+
+/* For int8.h: in rows. */
+static void columns_of(const void *step, int64_t first, int64_t count, int64_t stride, float *to)
+{
+    const gr_step *s = step;
+    const layout l = layout_of(s);
+    if (!l.trans) unpack_rows(s, &l, first, count, stride, to);
+    for (int64_t j = 0; l.trans && j < count; j++) unpack_column(s, &l, first + j, stride, to + j);
+}
+
 /* ---- kernels ---- */
+
+static int64_t rows_of(const gr_step *s, int64_t n) { return s->rows ? s->rows->count : n ? s->out[0]->elements / n : 0; }
+static const float *floats_of(const gr_step *s, uint32_t i) { return gr_step_in(s, i) ? s->in[i]->data : NULL; }
+
+typedef struct bytes {
+    layout l;
+    const gr_pack *pack;
+    gr_packs *own; /* if the step has none */
+} bytes;
+
+static bool prepare_int8(gr_step *s, gr_why *why)
+{
+    const params *p = s->params;
+    const gr_tensor *w = s->in[W], *zero = gr_step_in(s, ZERO);
+    if (s->precision != GR_PRECISION_INT8) return gr_decline(why, "not asked for");
+    bytes *b = GR_NEW(s->arena, bytes);
+    if (!b) return gr_decline(why, "out of memory");
+    const layout l = b->l = layout_of(s);
+    if (!w->is_const || !s->in[SCALE]->is_const || (zero && !zero->is_const))
+        return gr_decline(why, "the weights are not constant");
+    if (!gr_int8_wants(l.k, l.n)) return gr_decline(why, "a matrix of %lld x %lld", (long long)l.k, (long long)l.n);
+    if (!s->packs) b->own = gr_packs_new(NULL);
+    gr_packs *packs = s->packs ? s->packs : b->own;
+    const gr_pack_key key = {.data = w->data, .dtype = w->dtype, .rows = l.k, .cols = l.n, .row = l.trans ? 1 : l.n,
+                             .col = l.trans ? l.k : 1, .beside = {s->in[SCALE]->data, zero ? zero->data : NULL},
+                             .form = p->block * 2 + p->axis};
+    s->scratch_size = gr_int8_rows_size(s->out[0]->elements / l.n, l.k);
+    b->pack = packs && s->scratch_size != SIZE_MAX ? gr_int8_pack(packs, key, w->size, columns_of, s) : NULL;
+    s->flops = 2.0 * (double)s->out[0]->elements * (double)l.k;
+    s->state = b;
+    if (b->pack) return true;
+    gr_packs_free(b->own);
+    return gr_decline(why, "out of memory for packed weights");
+}
+
+static gr_status run_int8(const gr_step *s, gr_err *err)
+{
+    const bytes *b = s->state;
+    const layout *l = &b->l;
+    (void)err;
+    const gr_gemm g = {.m = rows_of(s, l->n), .n = l->n, .k = l->k, .a = s->in[X]->data, .lda = l->k, .alpha = 1,
+                       .packed = b->pack->data, .bias = floats_of(s, BIAS), .residual = floats_of(s, RESIDUAL),
+                       .act = GR_PARAMS(params, s)->act, .c = s->out[0]->data, .ldc = l->n};
+    gr_int8_quantize(g.m, g.k, g.a, g.lda, s->scratch);
+    gr_int8_run(&g, s->scratch);
+    return GR_OK;
+}
+
+static void release_int8(gr_step *s)
+{
+    const bytes *b = s->state;
+    if (b) gr_packs_free(b->own);
+    s->state = NULL;
+}
 
 static bool prepare(gr_step *s, gr_why *why)
 {
@@ -183,14 +251,13 @@ static bool prepare(gr_step *s, gr_why *why)
     return true;
 }
 
-static const float *floats_of(const gr_step *s, uint32_t i) { return gr_step_in(s, i) ? s->in[i]->data : NULL; }
-
 static gr_status run(const gr_step *s, gr_err *err)
 {
     const params *p = s->params;
     (void)err;
     if (s->out[0]->elements)
-        gr_columns_run(s->state, s, s->in[X]->data, floats_of(s, BIAS), floats_of(s, RESIDUAL), p->act, s->out[0]->data);
+        gr_columns_run(s->state, s, rows_of(s, ((const gr_columns *)s->state)->n), s->in[X]->data, floats_of(s, BIAS),
+                       floats_of(s, RESIDUAL), p->act, s->out[0]->data);
     return GR_OK;
 }
 
@@ -217,7 +284,7 @@ static gr_status ref_run(const gr_step *s, gr_err *err)
     return GR_OK;
 }
 
-static const gr_kernel kernels[] = {{"columns", prepare, run, NULL}, {"ref", NULL, ref_run, NULL}, {0}};
+static const gr_kernel kernels[] = {{"int8", prepare_int8, run_int8, release_int8}, {"columns", prepare, run, NULL}, {"ref", NULL, ref_run, NULL}, {0}};
 
 static gr_status spell(gr_spell *s)
 {
@@ -253,7 +320,7 @@ static gr_status spell(gr_spell *s)
 }
 
 const gr_op op_weight_only[] = {
-    {"WeightOnlyLinear", 1, .in = {3, 6}, .out = 1, .parse = parse, .infer = infer, .kernels = kernels,
+    {"WeightOnlyLinear", 1, .in = {3, 6}, .out = 1, .flags = GR_OP_ROWS, .parse = parse, .infer = infer, .kernels = kernels,
      .function = spell, .domain = "graphrun"},
     {0},
 };

@@ -29,6 +29,7 @@ gr_status gr_pass_attention(gr_graph *g, int *hits, gr_err *err);
 gr_status gr_pass_projections(gr_graph *g, int *hits, gr_err *err);    /* Q, K and V in one step */
 gr_status gr_pass_linear_residual(gr_graph *g, int *hits, gr_err *err);
 gr_status gr_pass_quant_residual(gr_graph *g, int *hits, gr_err *err);
+gr_status gr_pass_quant_rows(gr_graph *g, int *hits, gr_err *err);     /* scales of rows, for int8 sessions */
 gr_status gr_pass_embeddings(gr_graph *g, int *hits, gr_err *err);     /* rows of tables, summed and normalised */
 gr_status gr_pass_add_layer_norm(gr_graph *g, int *hits, gr_err *err); /* residual into LayerNormalization */
 

@@ -30,6 +30,7 @@ static const gr_pass pipeline[] = {
     {"add-layer-norm", gr_pass_add_layer_norm, false},
     {"linear-residual", gr_pass_linear_residual, false},
     {"quant-residual", gr_pass_quant_residual, false},
+    {"quant-rows", gr_pass_quant_rows, false},
     /* Layers that have found neither activation nor residual by now are the projections of attention. */
     {"projections", gr_pass_projections, false},
 };
