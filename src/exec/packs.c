@@ -11,6 +11,7 @@
 typedef struct entry {
     gr_pack_key key;
     gr_pack pack;
+    bool ready; /* made; else only saved */
 } entry;
 
 struct gr_packs {
@@ -48,7 +49,7 @@ void gr_packs_free(gr_packs *p)
         entry *e = p->slots[i];
         if (!e) continue;
         if (e->pack.free_extra) e->pack.free_extra(e->pack.extra);
-        gr_free_aligned(e->pack.data, e->pack.size);
+        gr_pack_release(&e->pack);
         gr_free(e);
     }
     gr_free(p->slots);
@@ -111,26 +112,75 @@ const gr_pack *gr_packs_find(gr_packs *p, const gr_pack_key *key)
     pthread_mutex_lock(&p->lock);
     const entry *e = p->room ? *slot_of(p->slots, p->room, key) : NULL;
     pthread_mutex_unlock(&p->lock);
-    return e ? &e->pack : NULL;
+    return e && e->ready ? &e->pack : NULL;
+}
+
+/* The entry of that key, new if need be. */
+static entry *entry_of(gr_packs *p, const gr_pack_key *key)
+{
+    if (p->room) {
+        entry *e = *slot_of(p->slots, p->room, key);
+        if (e) return e;
+    }
+    if (2 * (p->count + 1) > p->room && !grow(p)) return NULL;
+    entry *e = gr_calloc(1, sizeof *e);
+    if (!e) return NULL;
+    e->key = *key;
+    *slot_of(p->slots, p->room, key) = e;
+    p->count++;
+    return e;
+}
+
+bool gr_packs_add_saved(gr_packs *p, const gr_pack_key *key, const void *data, size_t size, uint64_t layout)
+{
+    pthread_mutex_lock(&p->lock);
+    entry *e = entry_of(p, key);
+    if (e && !e->ready) {
+        e->pack.saved = data;
+        e->pack.saved_size = size;
+        e->pack.saved_layout = layout;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return e != NULL;
+}
+
+bool gr_packs_visit(gr_packs *p, bool (*visit)(void *user, const gr_pack_key *key, const gr_pack *pack), void *user)
+{
+    bool on = true;
+    pthread_mutex_lock(&p->lock);
+    for (size_t i = 0; on && i < p->room; i++)
+        if (p->slots[i] && p->slots[i]->ready) on = visit(user, &p->slots[i]->key, &p->slots[i]->pack);
+    pthread_mutex_unlock(&p->lock);
+    return on;
+}
+
+static bool borrows(const gr_pack *pack) { return pack->saved && pack->data == pack->saved; }
+
+bool gr_pack_alloc(gr_pack *pack)
+{
+    if (pack->saved && pack->saved_size == pack->size && pack->saved_layout == pack->layout) {
+        pack->data = (void *)(uintptr_t)pack->saved;
+        pack->empty = true;
+        return true;
+    }
+    return (pack->data = gr_malloc_aligned(pack->size)) != NULL;
+}
+
+void gr_pack_release(gr_pack *pack)
+{
+    if (!borrows(pack)) gr_free_aligned(pack->data, pack->size);
+    pack->data = NULL;
 }
 
 static const gr_pack *get(gr_packs *p, const gr_pack_key *key, size_t source, bool (*make)(void *user, gr_pack *pack),
                           void *user)
 {
-    if (p->room) {
-        const entry *e = *slot_of(p->slots, p->room, key);
-        if (e) return &e->pack;
-    }
-    if (2 * (p->count + 1) > p->room && !grow(p)) return NULL;
-    entry *e = gr_calloc(1, sizeof *e);
-    if (e) e->pack.empty = p->empty;
-    if (!e || !make(user, &e->pack)) {
-        gr_free(e);
-        return NULL;
-    }
-    e->key = *key;
-    *slot_of(p->slots, p->room, key) = e;
-    p->count++;
+    entry *e = entry_of(p, key);
+    if (!e || e->ready) return e ? &e->pack : NULL;
+    e->pack.empty = p->empty;
+    if (!make(user, &e->pack)) return NULL;
+    e->ready = true;
+    if (borrows(&e->pack)) return &e->pack;
     p->bytes += e->pack.size;
     gr_map_dontneed(p->maps, key->data, source);
     return &e->pack;
@@ -154,9 +204,9 @@ static bool make_copy(void *user, gr_pack *pack)
 {
     const span *s = user;
     pack->size = s->size;
-    pack->data = gr_malloc_aligned(s->size);
-    if (pack->data && s->size && !pack->empty) memcpy(pack->data, s->data, s->size);
-    return pack->data != NULL;
+    if (!gr_pack_alloc(pack)) return false;
+    if (s->size && !pack->empty) memcpy(pack->data, s->data, s->size);
+    return true;
 }
 
 void *gr_packs_aligned(gr_packs *p, const void *data, size_t size)
@@ -197,8 +247,8 @@ void gr_widen_const(gr_dtype dtype, const void *from, int64_t n, float *to)
 static bool make_widened(void *user, gr_pack *pack)
 {
     const gr_tensor *t = user;
-    if (!gr_bytes(GR_FLOAT, t->elements, &pack->size) || !(pack->data = gr_malloc_aligned(pack->size))) return false;
-    gr_widen_const(t->dtype, t->data, t->elements, pack->data);
+    if (!gr_bytes(GR_FLOAT, t->elements, &pack->size) || !gr_pack_alloc(pack)) return false;
+    if (!pack->empty) gr_widen_const(t->dtype, t->data, t->elements, pack->data);
     return true;
 }
 

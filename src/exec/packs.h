@@ -22,12 +22,20 @@ typedef struct gr_pack_key {
 } gr_pack_key;
 
 typedef struct gr_pack {
-    void *data; /* from gr_malloc_aligned */
+    void *data; /* from gr_pack_alloc */
     size_t size;
-    bool empty; /* set before `make`: the memory is wanted, its contents are not */
+    bool empty; /* set before `make` or by gr_pack_alloc: the contents are not to be written */
+    const void *saved; /* set before `make`: contents that a compiled model brings, or NULL */
+    size_t saved_size;
+    uint64_t layout, saved_layout; /* what tells layouts of one name and size apart; `make` may set the former */
     void *extra; /* what the kernel keeps beside it, or NULL; freed by free_extra */
     void (*free_extra)(void *extra);
 } gr_pack;
+
+/* Memory of pack->size bytes, 64-byte aligned, as pack->data, for `make`. Contents of that size and layout which were
+ * saved are taken as they are. False if out of memory. */
+bool gr_pack_alloc(gr_pack *pack);
+void gr_pack_release(gr_pack *pack); /* that memory, for a `make` that fails */
 
 /* Pages of `maps` (may be NULL) that hold a weight are given back when it is packed; the list must outlive the packs.
  * NULL if out of memory. */
@@ -35,7 +43,7 @@ gr_packs *gr_packs_new(const gr_map *maps);
 /* The same for plans that are looked at and never run: nothing is packed, no weight is read. */
 gr_packs *gr_packs_new_empty(void);
 void gr_packs_free(gr_packs *packs); /* NULL is allowed */
-size_t gr_packs_bytes(gr_packs *packs);
+size_t gr_packs_bytes(gr_packs *packs); /* of memory; what was saved is not counted */
 
 /* The pack of that key, or NULL. */
 const gr_pack *gr_packs_find(gr_packs *packs, const gr_pack_key *key);
@@ -43,6 +51,12 @@ const gr_pack *gr_packs_find(gr_packs *packs, const gr_pack_key *key);
  * key->data on are what was packed. NULL if `make` failed or memory is out. */
 const gr_pack *gr_packs_get(gr_packs *packs, const gr_pack_key *key, size_t source,
                             bool (*make)(void *user, gr_pack *pack), void *user);
+/* Contents for the pack of that key, 64-byte aligned, which outlive the packs and are never written. They are of some
+ * file: `make` has to check what it relies on. False if out of memory. */
+bool gr_packs_add_saved(gr_packs *packs, const gr_pack_key *key, const void *data, size_t size, uint64_t layout);
+/* Call `visit` for every pack that has been made, until it returns false. No pack is made meanwhile. */
+bool gr_packs_visit(gr_packs *packs, bool (*visit)(void *user, const gr_pack_key *key, const gr_pack *pack),
+                    void *user);
 /* A 64-byte aligned copy of `size` bytes; NULL if out of memory. */
 void *gr_packs_aligned(gr_packs *packs, const void *data, size_t size);
 /* The contents of a constant that is stored in 16 bits as floats, 64-byte aligned; NULL if out of memory. */

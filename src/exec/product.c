@@ -163,7 +163,7 @@ static bool make_pack(void *user, gr_pack *pack)
     pack->size = gr_gemm_packed_size(p->k, p->n);
     if (pack->size == SIZE_MAX) return false;
     if (j->b->dtype != GR_FLOAT || j->rounded) pack->size /= 2;
-    if (!(pack->data = gr_malloc_aligned(pack->size))) return false;
+    if (!gr_pack_alloc(pack)) return false;
     if (pack->empty) return true;
     if (j->rounded)
         gr_gemm_pack_bfloat(p->k, p->n, j->b->data, p->b_row, p->b_col, pack->data);

@@ -213,5 +213,8 @@ typedef struct gr_save_options {
 /* Options NULL: as gr_doc_save. */
 gr_status gr_doc_save_as(const gr_doc *doc, const char *path, const gr_save_options *options, gr_err *err);
 gr_status gr_doc_save(const gr_doc *doc, const char *path, gr_err *err); /* weights inside */
+/* The bytes of the file go to `fd`, *size of them. Tensors without data keep the `external` entries that they have.
+ * Sentences do not name the file. */
+gr_status gr_doc_write(const gr_doc *doc, int fd, size_t *size, gr_err *err);
 
 #endif

@@ -5,11 +5,9 @@
  */
 #define _GNU_SOURCE
 #include "doc.h"
+#include "output.h"
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { VARINT = 0, BYTES = 2, FIXED32 = 5 };
@@ -33,13 +31,7 @@ typedef struct writer {
 
 static void flush_to(writer *w, int fd, const uint8_t *data, size_t size)
 {
-    while (size && !w->status) {
-        ssize_t n = write(fd, data, size < (1u << 30) ? size : 1u << 30);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) w->status = gr_fail(w->err, GR_EIO, "it cannot be written: %s", n ? strerror(errno) : "disk full");
-        data += n > 0 ? n : 0;
-        size -= n > 0 ? (size_t)n : 0;
-    }
+    if (!w->status) w->status = gr_output_write(fd, data, size, w->err);
 }
 
 static void flush_buffer(writer *w)
@@ -204,6 +196,9 @@ static void put_outside(writer *w, const gr_doc_tensor *t)
     flush_to(w, w->external_fd, t->data, t->size);
 }
 
+/* Contents that the document itself says are elsewhere. */
+static bool is_elsewhere(const gr_doc_tensor *t) { return t->external.count && !t->data && t->size; }
+
 static void put_tensor_in(writer *w, unsigned field, const gr_doc_tensor *t, bool outside)
 {
     size_t size = 0;
@@ -221,7 +216,10 @@ static void put_tensor_in(writer *w, unsigned field, const gr_doc_tensor *t, boo
     put_props(w, 16, t->metadata);
     if (t->dtype == GR_STRING)
         for (int64_t i = 0; i < t->elements; i++) put_bytes(w, 6, t->strings[i].data, t->strings[i].size);
-    else if (outside && t->size >= EXTERNAL_FROM)
+    else if (is_elsewhere(t)) {
+        put_props(w, 13, t->external);
+        put_int(w, 14, 1);
+    } else if (outside && t->size >= EXTERNAL_FROM)
         put_outside(w, t);
     else
         put_bytes(w, 9, t->data, t->size);
@@ -420,63 +418,7 @@ static void put_model(writer *w, const gr_doc *d)
 
 /* ---- the file ---- */
 
-/* Create a file beside `path`, with the permissions that a new file gets. */
-static int create_beside(const char *path, char *name, size_t room)
-{
-    for (unsigned i = 0; i < 1000; i++) {
-        int n = snprintf(name, room, "%s.%ld.%u.tmp", path, (long)getpid(), i);
-        if (n < 0 || (size_t)n >= room) {
-            errno = ENAMETOOLONG;
-            return -1;
-        }
-        int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd >= 0 || errno != EEXIST) return fd;
-    }
-    return -1;
-}
-
-/* A file that gets its name when all of it is there. */
-typedef struct output {
-    const char *path;
-    char temporary[PATH_MAX];
-    int fd;
-} output;
-
-static gr_status output_open(output *o, const char *path, gr_err *err)
-{
-    struct stat st;
-    *o = (output){.path = path, .fd = -1};
-    if (!stat(path, &st) && !S_ISREG(st.st_mode))
-        return gr_fail(err, GR_EIO, "'%s': there is something that is not a file", gr_show(path));
-    o->fd = create_beside(path, o->temporary, sizeof o->temporary);
-    if (o->fd < 0) return gr_fail(err, GR_EIO, "'%s': it cannot be written: %s", gr_show(path), strerror(errno));
-    return GR_OK;
-}
-
-static gr_status output_close(output *o, gr_err *err)
-{
-    int fd = o->fd;
-    o->fd = -1;
-    if (fd < 0 || !close(fd)) return GR_OK;
-    return gr_fail(err, GR_EIO, "'%s': it cannot be written: %s", gr_show(o->path), strerror(errno));
-}
-
-static gr_status output_rename(output *o, gr_err *err)
-{
-    if (!*o->temporary) return GR_OK;
-    if (rename(o->temporary, o->path))
-        return gr_fail(err, GR_EIO, "'%s': it cannot be written: %s", gr_show(o->path), strerror(errno));
-    *o->temporary = 0;
-    return GR_OK;
-}
-
-static void output_abandon(output *o)
-{
-    if (o->fd >= 0) close(o->fd);
-    if (*o->temporary) unlink(o->temporary);
-}
-
-static gr_status write_contents(writer *w, const gr_doc *doc, const output *model, const output *data)
+static gr_status write_contents(writer *w, const gr_doc *doc, const gr_output *model, const gr_output *data)
 {
     w->fd = model->fd;
     w->external_fd = data->fd;
@@ -488,16 +430,16 @@ static gr_status write_contents(writer *w, const gr_doc *doc, const output *mode
 
 static gr_status write_files(writer *w, const gr_doc *doc, const char *path, const char *data_path)
 {
-    output model = {.fd = -1}, data = {.fd = -1};
-    gr_status status = output_open(&model, path, w->err);
-    if (!status && data_path) status = output_open(&data, data_path, w->err);
+    gr_output model = {.fd = -1}, data = {.fd = -1};
+    gr_status status = gr_output_open(&model, path, w->err);
+    if (!status && data_path) status = gr_output_open(&data, data_path, w->err);
     if (!status) status = write_contents(w, doc, &model, &data);
-    if (!status) status = output_close(&data, w->err);
-    if (!status) status = output_close(&model, w->err);
-    if (!status) status = output_rename(&data, w->err);
-    if (!status) status = output_rename(&model, w->err);
-    output_abandon(&data);
-    output_abandon(&model);
+    if (!status) status = gr_output_close(&data, w->err);
+    if (!status) status = gr_output_close(&model, w->err);
+    if (!status) status = gr_output_rename(&data, w->err);
+    if (!status) status = gr_output_rename(&model, w->err);
+    gr_output_abandon(&data);
+    gr_output_abandon(&model);
     return status;
 }
 
@@ -559,4 +501,22 @@ gr_status gr_doc_save_as(const gr_doc *doc, const char *path, const gr_save_opti
 gr_status gr_doc_save(const gr_doc *doc, const char *path, gr_err *err)
 {
     return gr_doc_save_as(doc, path, NULL, err);
+}
+
+gr_status gr_doc_write(const gr_doc *doc, int fd, size_t *size, gr_err *err)
+{
+    writer w = {.fd = -1, .external_fd = -1, .err = err};
+    gr_status status = measure(&w, doc, NULL);
+    if (!status && !(w.buffer = gr_malloc(BUFFER))) status = gr_nomem(err);
+    if (!status) {
+        w.fd = fd;
+        w.total = w.next = 0;
+        put_model(&w, doc);
+        flush_buffer(&w);
+        status = w.status;
+    }
+    *size = w.total;
+    gr_free(w.buffer);
+    gr_free(w.sizes);
+    return status;
 }

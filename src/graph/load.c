@@ -71,8 +71,13 @@ gr_status gr_source_resolve(gr_source *source, gr_doc *doc, gr_doc_tensor *t, gr
         return gr_fail(err, GR_EMODEL, "tensor '%s': external data %s", gr_show(t->name),
                        location ? "cannot hold strings" : "has no entry 'location'");
     GR_TRY(find_range(t, &offset, &size, err));
-    gr_status status = find_roots(source, doc->arena, err);
-    if (!status) status = gr_map_external(&source->roots, location, &doc->maps, &map, err);
+    gr_status status = GR_OK;
+    if (source->self && !strcmp(location, GR_SELF_LOCATION)) {
+        map = source->self;
+    } else {
+        status = find_roots(source, doc->arena, err);
+        if (!status) status = gr_map_external(&source->roots, location, &doc->maps, &map, err);
+    }
     if (status)
         return gr_fail_context(err, status, "tensor '%s': external data '%s'", gr_show(t->name), gr_show(location));
     if (size > map->size || offset > map->size - size)
@@ -276,6 +281,18 @@ gr_status gr_doc_load_memory(const void *data, size_t size, const char *folder, 
     gr_source source = {.folder = folder};
     if (!data && size) return gr_fail(err, GR_EINVAL, "no memory is given to load a model from");
     return read_any(data ? data : "", size, name ? name : "model in memory", &source, limits, NULL, out, err);
+}
+
+gr_status gr_doc_load_part(const char *path, gr_map *maps, size_t offset, size_t size, const gr_doc_limits *limits,
+                           gr_doc **out, gr_err *err)
+{
+    gr_source source = {.path = path, .self = maps};
+    gr_doc *doc = NULL;
+    size_t limit = limits && limits->max_graph_bytes ? limits->max_graph_bytes : DEFAULT_LIMIT;
+    gr_status status = read_protobuf(maps->data + offset, size, &source, limit, maps, &doc, err);
+    if (status) gr_doc_free(doc);
+    else *out = doc;
+    return status;
 }
 
 void gr_doc_free(gr_doc *doc)

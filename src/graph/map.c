@@ -36,6 +36,7 @@ static gr_status map_open(int fd, const struct stat *st, gr_map **list, gr_map *
     m->size = (size_t)st->st_size;
     m->device = st->st_dev;
     m->inode = st->st_ino;
+    m->modified = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
     if (m->size) {
         void *p = mmap(NULL, m->size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (p == MAP_FAILED) {

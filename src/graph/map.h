@@ -13,6 +13,7 @@ typedef struct gr_map {
     const uint8_t *data;
     size_t size;
     uint64_t device, inode; /* which file it is, whatever it is called */
+    int64_t modified;       /* when it was last written, in ns */
     char *location;         /* by which it was last asked for as external data; NULL if never */
 } gr_map;
 

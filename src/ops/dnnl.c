@@ -35,6 +35,7 @@ static bool desc_any(desc *d, int n, const dnnl_dim_t *dims)
     return dnnl_memory_desc_create_with_tag(d, n, dims, dnnl_f32, dnnl_format_tag_any) == dnnl_success;
 }
 static bool desc_copy(desc *d, desc_ref from) { return dnnl_memory_desc_clone(d, from) == dnnl_success; }
+static uint64_t desc_hash(const desc *d) { return (uint64_t)(uintptr_t)*d; } /* opaque: like no other */
 static void desc_free(desc *d)
 {
     if (*d) dnnl_memory_desc_destroy(*d);
@@ -65,6 +66,12 @@ static bool desc_copy(desc *d, desc_ref from)
 {
     *d = *from;
     return true;
+}
+static uint64_t desc_hash(const desc *d)
+{
+    uint64_t h = 0;
+    for (size_t i = 0; i < sizeof *d; i++) h = (h ^ ((const unsigned char *)d)[i]) * UINT64_C(0x100000001B3);
+    return h;
 }
 static void desc_free(desc *d) { (void)d; }
 static dnnl_status_t matmul_desc(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, const desc *a, const desc *b,
@@ -121,6 +128,8 @@ static void start(void)
         dnnl_set_primitive_cache_capacity(LIBRARY_CACHE);
     if (dnnl_engine_create(&shared.engine, dnnl_cpu, 0) != dnnl_success) shared.engine = NULL;
 }
+
+unsigned gr_dnnl_target(void) { return (unsigned)dnnl_get_effective_cpu_isa(); }
 
 const char *gr_dnnl_version(void)
 {
@@ -286,8 +295,8 @@ static bool make_pack(void *user, gr_pack *pack)
     const gr_dnnl_spec plain = {0};
     desc from = {0}, *kept = gr_calloc(1, sizeof *kept);
     pack->size = dnnl_memory_desc_get_size(ref(&j->layout));
-    pack->data = gr_malloc_aligned(pack->size);
-    bool good = kept && pack->data &&
+    pack->layout = desc_hash(&j->layout);
+    bool good = kept && gr_pack_alloc(pack) &&
                 strided(&from, &plain, NULL, j->spec->k, j->spec->n, j->spec->b_row, j->spec->b_col) &&
                 desc_copy(kept, ref(&j->layout)) &&
                 (pack->empty || reorder(&from, j->weights, kept, pack->data));
@@ -297,7 +306,7 @@ static bool make_pack(void *user, gr_pack *pack)
         pack->free_extra = desc_release;
         return true;
     }
-    gr_free_aligned(pack->data, pack->size);
+    gr_pack_release(pack);
     if (kept) desc_release(kept);
     return false;
 }

@@ -37,5 +37,7 @@ gr_status gr_dnnl_run(gr_dnnl_matmul *m, const float *a, const float *b, const f
 
 /* Of the library that is linked, as "2.6.3"; a static string. */
 const char *gr_dnnl_version(void);
+/* The instruction set that it compiles for, as a number. */
+unsigned gr_dnnl_target(void);
 
 #endif

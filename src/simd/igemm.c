@@ -242,6 +242,32 @@ void gr_igemm_pack_panel(int64_t k, int64_t n, int64_t number, const int8_t *col
                data + number * panel_size(k));
 }
 
+static bool check_head(const uint8_t *head, int64_t k)
+{
+    const int64_t pieces = pieces_of(k);
+    const uint8_t *order = head + pieces * (int64_t)sizeof(counts);
+    for (int64_t i = 0; i < pieces; i++) {
+        const int64_t fours = quotient_up(least(GR_ITILE_K, k - i * GR_ITILE_K), 4);
+        counts count;
+        memcpy(count, head + i * (int64_t)sizeof count, sizeof count);
+        int64_t sum = 0;
+        for (int c = 0; c < GR_ITILE_CLASSES; c++) sum += count[c];
+        if (sum != fours || count[GR_FOUR_FOURS] % 4 || count[GR_TWO_FOURS] % 2) return false;
+        for (int64_t f = 0; f < fours; f++)
+            if (order[i * (GR_ITILE_K / 4) + f] >= fours) return false;
+    }
+    return true;
+}
+
+bool gr_igemm_check(int64_t k, int64_t n, const void *packed)
+{
+    const int64_t panels = quotient_up(n, best()->width);
+    const uint8_t *heads = (const uint8_t *)packed + sums_size(panels);
+    for (int64_t p = 0; p < panels; p++)
+        if (!check_head(heads + p * head_size(k), k)) return false;
+    return true;
+}
+
 /* ---- run ---- */
 
 typedef struct run {

@@ -24,6 +24,9 @@ int64_t gr_igemm_width(void);
 void gr_igemm_pack_panel(int64_t k, int64_t n, int64_t number, const int8_t *columns, int64_t row, int64_t col,
                          int greatest, void *packed);
 
+/* Whether that many bytes from anywhere can be used as such a matrix without reading beyond it. */
+bool gr_igemm_check(int64_t k, int64_t n, const void *packed);
+
 typedef struct gr_igemm {
     int64_t m, n, k;
     const void *a;
