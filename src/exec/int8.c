@@ -72,12 +72,14 @@ static bool make_pack(void *user, gr_pack *pack)
     pack->size = scales_at(j->k, j->n);
     if (pack->size == SIZE_MAX || !gr_mul((size_t)j->n, sizeof(float), &scales) ||
         !gr_add(pack->size, scales, &pack->size) || !panel_room(j->k, &floats, &each) ||
-        !gr_mul(each, (size_t)omp_get_max_threads(), &all) || !(pack->data = gr_malloc_aligned(pack->size)))
+        !gr_mul(each, (size_t)omp_get_max_threads(), &all))
         return false;
+    if (gr_pack_fits_saved(pack) && !gr_igemm_check(j->k, j->n, pack->saved)) pack->saved = NULL;
+    if (!gr_pack_alloc(pack)) return false;
     if (pack->empty) return true;
     char *room = gr_malloc_aligned(all);
     if (room) pack_panels(j, floats, each, room, pack->data);
-    if (!room) gr_free_aligned(pack->data, pack->size);
+    if (!room) gr_pack_release(pack);
     gr_free_aligned(room, all);
     return room != NULL;
 }

@@ -207,7 +207,7 @@ static bool make_pack(void *user, gr_pack *pack)
     const product *p = user;
     pack->size = gr_igemm_packed_size(p->k, p->n);
     if (pack->size == SIZE_MAX) return false;
-    if (pack->saved && pack->saved_size == pack->size && !gr_igemm_check(p->k, p->n, pack->saved)) pack->saved = NULL;
+    if (gr_pack_fits_saved(pack) && !gr_igemm_check(p->k, p->n, pack->saved)) pack->saved = NULL;
     if (!gr_pack_alloc(pack)) return false;
     if (!pack->empty)
         gr_igemm_pack(p->k, p->n, p->b.t->data, p->b.t->dtype == GR_INT8, p->b.row, p->b.col, pack->data);

@@ -156,9 +156,14 @@ bool gr_packs_visit(gr_packs *p, bool (*visit)(void *user, const gr_pack_key *ke
 
 static bool borrows(const gr_pack *pack) { return pack->saved && pack->data == pack->saved; }
 
+bool gr_pack_fits_saved(const gr_pack *pack)
+{
+    return pack->saved && pack->saved_size == pack->size && pack->saved_layout == pack->layout;
+}
+
 bool gr_pack_alloc(gr_pack *pack)
 {
-    if (pack->saved && pack->saved_size == pack->size && pack->saved_layout == pack->layout) {
+    if (gr_pack_fits_saved(pack)) {
         pack->data = (void *)(uintptr_t)pack->saved;
         pack->empty = true;
         return true;

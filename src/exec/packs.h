@@ -35,6 +35,8 @@ typedef struct gr_pack {
 /* Memory of pack->size bytes, 64-byte aligned, as pack->data, for `make`. Contents of that size and layout which were
  * saved are taken as they are. False if out of memory. */
 bool gr_pack_alloc(gr_pack *pack);
+/* Whether there are such contents; a `make` that finds them unfit sets pack->saved to NULL. */
+bool gr_pack_fits_saved(const gr_pack *pack);
 void gr_pack_release(gr_pack *pack); /* that memory, for a `make` that fails */
 
 /* Pages of `maps` (may be NULL) that hold a weight are given back when it is packed; the list must outlive the packs.
