@@ -134,6 +134,10 @@ typedef struct gr_tensor_view {
     size_t size;
 } gr_tensor_view;
 
+/* Sequences and optionals, told by their rank: of a sequence `data` is an array of views, its items, `size` the bytes of
+ * that array and `type` the items' type; an optional that is empty has no data. One that is not is what it holds. */
+enum { GR_VIEW_SEQUENCE = -2, GR_VIEW_EMPTY = -3 };
+
 typedef struct gr_named_tensor {
     const char *name;
     gr_tensor_view tensor;
@@ -173,12 +177,21 @@ typedef struct gr_dim_info {
     const char *symbol;
 } gr_dim_info;
 
+typedef enum gr_value_kind {
+    GR_VALUE_TENSOR,
+    GR_VALUE_SEQUENCE,
+    GR_VALUE_OPTIONAL,          /* a tensor or nothing */
+    GR_VALUE_OPTIONAL_SEQUENCE, /* a sequence or nothing */
+    GR_VALUE_OTHER,             /* what cannot be fed: a map, a sequence of sequences */
+} gr_value_kind;
+
 typedef struct gr_value_info {
     const char *name;
-    gr_dtype type;
-    int rank; /* -1: unknown */
+    gr_dtype type; /* of a sequence's or optional's tensors too; so are rank and dims */
+    int rank;      /* -1: unknown */
     const gr_dim_info *dims;
-    bool optional; /* an input that has a default in the file */
+    bool optional; /* an input that has a default in the file, or is empty if it is left out */
+    gr_value_kind kind;
 } gr_value_info;
 
 /* Inputs that must or may be fed, and outputs, in the order of the file. The strings live as long as the model.
@@ -276,8 +289,8 @@ GR_API void gr_session_free(gr_session *session);
  * `outputs`: the wanted values by name: outputs of the graph or any value inside it. For each, a `tensor.data` of NULL
  * asks for memory that the session owns, which stays valid until the session's next run or end; otherwise `data` and
  * `size` are the caller's buffer, which the result is written to. In both cases type, rank, dims and size are set on
- * success (dims are the session's); a view that the session filled counts as NULL in its next run. Only what the wanted
- * values need is computed. On failure the contents of the caller's buffers are undefined.
+ * success (dims are the session's); a view that the session filled counts as NULL in its next run. Sequences always are
+ * the session's. Only what the wanted values need is computed. On failure the contents of the caller's buffers are undefined.
  *
  * The first run of a shape plans it; later runs of that shape allocate nothing. */
 GR_API gr_status gr_session_run(gr_session *session, const gr_named_tensor *inputs, size_t input_count,

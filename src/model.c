@@ -168,9 +168,21 @@ bool gr_model_can_override(const gr_model *m, const char *name)
 
 /* ---- description ---- */
 
+static gr_value_kind kind_of(const gr_type *t)
+{
+    if (t->kind == GR_KIND_TENSOR || t->kind == GR_KIND_NONE) return GR_VALUE_TENSOR;
+    if (t->kind == GR_KIND_SEQUENCE) return !t->elem || t->elem->kind <= GR_KIND_TENSOR ? GR_VALUE_SEQUENCE : GR_VALUE_OTHER;
+    if (t->kind != GR_KIND_OPTIONAL) return GR_VALUE_OTHER;
+    gr_value_kind held = t->elem ? kind_of(t->elem) : GR_VALUE_TENSOR;
+    return held == GR_VALUE_TENSOR ? GR_VALUE_OPTIONAL : held == GR_VALUE_SEQUENCE ? GR_VALUE_OPTIONAL_SEQUENCE : GR_VALUE_OTHER;
+}
+
 static gr_status describe(gr_model *m, gr_syms *syms, const char *name, const gr_type *t, bool optional,
                           gr_value_info *out, gr_err *err)
 {
+    gr_value_kind kind = kind_of(t);
+    if (t->kind == GR_KIND_OPTIONAL) optional = true;
+    while (t->kind != GR_KIND_TENSOR && t->elem) t = t->elem;
     gr_dim_info *dims = t->rank > 0 ? GR_NEWS(m->arena, (size_t)t->rank, gr_dim_info) : NULL;
     if (t->rank > 0 && !dims) return gr_nomem(err);
     for (int i = 0; i < t->rank; i++) {
@@ -179,7 +191,7 @@ static gr_status describe(gr_model *m, gr_syms *syms, const char *name, const gr
         const char *text = gr_sym_text(syms, t->dims[i]);
         if (text[0] != '?') dims[i].symbol = gr_arena_strdup(m->arena, text);
     }
-    *out = (gr_value_info){name, t->dtype, t->rank, dims, optional};
+    *out = (gr_value_info){name, t->dtype, t->rank, dims, optional, kind};
     return GR_OK;
 }
 
@@ -199,6 +211,14 @@ static gr_type merge_declared(gr_arena *arena, gr_syms *syms, gr_type t, const g
     return gr_type_tensor(t.dtype ? t.dtype : d->dtype, d->rank, dims);
 }
 
+/* What the file calls an optional may be known to hold something, and is one for the caller all the same. */
+static gr_value_kind declared_kind(const gr_doc_type *t, gr_value_kind inferred)
+{
+    if (t->kind == GR_KIND_SEQUENCE && inferred == GR_VALUE_TENSOR) return GR_VALUE_SEQUENCE;
+    if (t->kind != GR_KIND_OPTIONAL || !t->elem) return inferred;
+    return t->elem->kind == GR_KIND_SEQUENCE ? GR_VALUE_OPTIONAL_SEQUENCE : GR_VALUE_OPTIONAL;
+}
+
 static gr_status describe_all(gr_model *m, gr_graph *g, gr_err *err)
 {
     const gr_doc_graph *d = m->doc->graph;
@@ -216,7 +236,10 @@ static gr_status describe_all(gr_model *m, gr_graph *g, gr_err *err)
     }
     for (size_t i = 0; i < g->noutputs; i++) {
         gr_type t = merge_declared(scratch, g->syms, g->outputs[i]->type, d->out.items[i].type);
-        GR_TRY(describe(m, g->syms, g->output_names[i], &t, false, &m->outputs[m->noutputs++], err));
+        gr_value_info *info = &m->outputs[m->noutputs++];
+        GR_TRY(describe(m, g->syms, g->output_names[i], &t, false, info, err));
+        info->optional = false;
+        if (d->out.items[i].type) info->kind = declared_kind(d->out.items[i].type, info->kind);
     }
     return GR_OK;
 }

@@ -39,10 +39,12 @@ struct gr_session {
     lane lanes[LANES];
     size_t capinputs, capoutputs;
     gr_tensor *inputs;
+    gr_tensor **sequences; /* of inputs that are */
     void **copies;       /* room for inputs that are not aligned */
     size_t *copy_sizes;
     void **given;        /* memory of the session that the last run has handed out */
     size_t ngiven;
+    gr_tensor_view **views; /* of items, by output that is a sequence */
     gr_doc_names fed;    /* overridden initializers of this run */
     volatile int cancel;
     double flops;
@@ -101,6 +103,16 @@ static void free_copies(gr_session *s)
     for (size_t i = 0; i < s->capinputs; i++) {
         gr_free_aligned(s->copies[i], s->copy_sizes[i]);
         s->copies[i] = NULL;
+        gr_tensor_free(s->sequences[i]);
+        s->sequences[i] = NULL;
+    }
+}
+
+static void free_views(gr_session *s)
+{
+    for (size_t i = 0; i < s->capoutputs; i++) {
+        gr_free(s->views[i]);
+        s->views[i] = NULL;
     }
 }
 
@@ -115,6 +127,9 @@ void gr_session_free(gr_session *s)
         gr_free(s->lanes[i].results);
     }
     free_copies(s);
+    free_views(s);
+    gr_free(s->views);
+    gr_free(s->sequences);
     gr_free(s->copies);
     gr_free(s->copy_sizes);
     gr_free(s->inputs);
@@ -144,13 +159,16 @@ static gr_status make_room(gr_session *s, size_t inputs, size_t outputs, gr_err 
         free_copies(s);
         s->capinputs = 0;
         if (!grow(&s->inputs, inputs, sizeof *s->inputs) || !grow(&s->copies, inputs, sizeof *s->copies) ||
-            !grow(&s->copy_sizes, inputs, sizeof *s->copy_sizes) || !grow(&s->fed.items, inputs, sizeof *s->fed.items))
+            !grow(&s->copy_sizes, inputs, sizeof *s->copy_sizes) ||
+            !grow(&s->sequences, inputs, sizeof *s->sequences) || !grow(&s->fed.items, inputs, sizeof *s->fed.items))
             return gr_nomem(err);
         s->capinputs = inputs;
     }
     if (outputs > s->capoutputs) {
+        free_views(s);
         s->capoutputs = 0;
-        if (!grow(&s->given, outputs, sizeof *s->given)) return gr_nomem(err);
+        if (!grow(&s->given, outputs, sizeof *s->given) || !grow(&s->views, outputs, sizeof *s->views))
+            return gr_nomem(err);
         for (int i = 0; i < LANES; i++) {
             lane *l = &s->lanes[i];
             if (!grow(&l->wanted, outputs, sizeof *l->wanted) || !grow(&l->output, outputs, sizeof *l->output) ||
@@ -167,21 +185,51 @@ static gr_status make_room(gr_session *s, size_t inputs, size_t outputs, gr_err 
 /* What an empty tensor points at: nobody reads or writes it, but a pointer that is NULL could not even be passed on. */
 static _Alignas(64) char nothing[64];
 
-static gr_status check_view(const gr_named_tensor *in, bool shape_only, gr_tensor *out, gr_err *err)
+static gr_status check_view(const char *name, const gr_tensor_view *t, bool shape_only, gr_tensor *out, gr_err *err)
 {
-    const gr_tensor_view *t = &in->tensor;
     if (t->rank < 0 || t->rank > GR_MAX_RANK || (t->rank && !t->dims))
-        return gr_fail(err, GR_EINPUT, "input '%s' has rank %d, expected 0 to %d", gr_show(in->name), t->rank, GR_MAX_RANK);
+        return gr_fail(err, GR_EINPUT, "input '%s' has rank %d, expected 0 to %d", gr_show(name), t->rank, GR_MAX_RANK);
     *out = (gr_tensor){.kind = GR_KIND_TENSOR, .dtype = t->type, .rank = t->rank, .data = t->data};
     if (t->rank) memcpy(out->dims, t->dims, (size_t)t->rank * sizeof *t->dims);
     if (gr_dtype_bits(t->type) == 0 || !gr_elements(out->rank, out->dims, &out->elements) ||
         !gr_bytes(out->dtype, out->elements, &out->size))
-        return gr_fail(err, GR_EINPUT, "input '%s' has a type or shape that no tensor can have", gr_show(in->name));
+        return gr_fail(err, GR_EINPUT, "input '%s' has a type or shape that no tensor can have", gr_show(name));
     if (shape_only) return GR_OK;
     if (out->size != t->size || (out->size && !t->data))
-        return gr_fail(err, GR_EINPUT, "input '%s' comes with %zu bytes, its shape needs %zu", gr_show(in->name), t->size,
+        return gr_fail(err, GR_EINPUT, "input '%s' comes with %zu bytes, its shape needs %zu", gr_show(name), t->size,
                        out->size);
     if (!out->size) out->data = nothing;
+    return GR_OK;
+}
+
+/* The session's copy of a sequence that is fed; items of other types than the first are refused. */
+static gr_status copy_sequence(gr_session *s, size_t i, const gr_named_tensor *in, bool shape_only, gr_err *err)
+{
+    const gr_tensor_view *items = in->tensor.data;
+    size_t n = shape_only ? 0 : in->tensor.size / sizeof *items;
+    if (in->tensor.size % sizeof *items || (n && !items))
+        return gr_fail(err, GR_EINPUT, "input '%s' is a sequence, and its data no array of views", gr_show(in->name));
+    gr_tensor_free(s->sequences[i]);
+    gr_tensor *q = s->sequences[i] = gr_sequence_new(n ? items[0].type : in->tensor.type, n);
+    if (!q) return gr_nomem(err);
+    for (size_t k = 0; k < n; k++) {
+        gr_tensor t;
+        GR_TRY(check_view(in->name, &items[k], false, &t, err));
+        if (t.dtype != q->dtype)
+            return gr_fail(err, GR_EINPUT, "item %zu of input '%s' is %s, item 0 is %s", k, gr_show(in->name),
+                           gr_dtype_name(t.dtype), gr_dtype_name(q->dtype));
+        if (!(q->items[k] = gr_tensor_copy(&t))) return gr_nomem(err);
+        q->size += t.size;
+    }
+    s->inputs[i] = *q;
+    return GR_OK;
+}
+
+static gr_status take_input(gr_session *s, size_t i, const gr_named_tensor *in, bool shape_only, gr_err *err)
+{
+    if (in->tensor.rank == GR_VIEW_SEQUENCE) return copy_sequence(s, i, in, shape_only, err);
+    if (in->tensor.rank != GR_VIEW_EMPTY) return check_view(in->name, &in->tensor, shape_only, &s->inputs[i], err);
+    s->inputs[i] = (gr_tensor){.kind = GR_KIND_OPTIONAL, .dtype = in->tensor.type};
     return GR_OK;
 }
 
@@ -194,22 +242,43 @@ static const char *shape_text(char *text, size_t room, int rank, const int64_t *
     return text;
 }
 
-static gr_status check_type(const gr_graph *g, const gr_value *v, const gr_tensor *t, gr_err *err)
+/* What a sequence or an optional says of itself, for a message. */
+static const char *tensor_text(char *text, size_t room, const gr_tensor *t)
 {
-    const gr_type *want = &v->type;
     char shape[160];
-    bool fits = want->kind == GR_KIND_TENSOR || want->kind == GR_KIND_NONE;
-    if (want->dtype != GR_UNDEFINED && want->dtype != t->dtype) fits = false;
-    if (want->rank >= 0 && want->rank != t->rank) fits = false;
-    for (int i = 0; fits && i < want->rank; i++)
-        if (!want->dims[i].expr && want->dims[i].k != t->dims[i]) fits = false;
-    if (fits) return GR_OK;
+    if (t->kind == GR_KIND_OPTIONAL) return "empty";
+    if (t->kind == GR_KIND_SEQUENCE)
+        snprintf(text, room, "a sequence of %s", gr_dtype_name(t->dtype));
+    else
+        snprintf(text, room, "%s%s", gr_dtype_name(t->dtype), shape_text(shape, sizeof shape, t->rank, t->dims));
+    return text;
+}
+
+static bool fits(const gr_type *want, const gr_tensor *t)
+{
+    if (want->kind == GR_KIND_OPTIONAL && t->kind == GR_KIND_OPTIONAL) return true;
+    if (want->kind == GR_KIND_OPTIONAL && want->elem) want = want->elem;
+    if (want->kind != t->kind) return want->kind == GR_KIND_NONE && t->kind == GR_KIND_TENSOR;
+    if (want->dtype != GR_UNDEFINED && want->dtype != t->dtype) return t->kind == GR_KIND_SEQUENCE && !t->count;
+    if (t->kind != GR_KIND_TENSOR) return !want->elem || want->elem->kind == GR_KIND_TENSOR;
+    if (want->rank >= 0 && want->rank != t->rank) return false;
+    for (int i = 0; i < want->rank; i++)
+        if (!want->dims[i].expr && want->dims[i].k != t->dims[i]) return false;
+    return true;
+}
+
+static gr_status check_type(const gr_value *v, gr_tensor *t, gr_err *err)
+{
+    char text[224];
+    if (fits(&v->type, t)) {
+        if (t->kind != GR_KIND_TENSOR && v->type.dtype) t->dtype = v->type.dtype; /* nobody can tell of an empty one */
+        return GR_OK;
+    }
     gr_arena *a = gr_arena_new();
     gr_syms *syms = a ? gr_syms_new(a) : NULL;
-    (void)g;
-    gr_status status = gr_fail(err, GR_EINPUT, "input '%s' is %s%s, expected %s", gr_show(v->name),
-                               gr_dtype_name(t->dtype), shape_text(shape, sizeof shape, t->rank, t->dims),
-                               syms ? gr_type_text(syms, a, want) : "another type");
+    gr_status status = gr_fail(err, GR_EINPUT, "input '%s' is %s, expected %s", gr_show(v->name),
+                               tensor_text(text, sizeof text, t),
+                               syms ? gr_type_text(syms, a, &v->type) : "another type");
     gr_arena_free(a);
     return status;
 }
@@ -239,8 +308,6 @@ static gr_status missing_input(const gr_graph *g, const gr_value *v, gr_err *err
 {
     char list[512] = "";
     size_t at = 0;
-    if (v->type.kind != GR_KIND_TENSOR && v->type.kind != GR_KIND_NONE)
-        return gr_fail(err, GR_EUNSUPPORTED, "input '%s' is no tensor, and only tensors can be fed", gr_show(v->name));
     if (v->type.dtype == GR_STRING)
         return gr_fail(err, GR_EUNSUPPORTED, "input '%s' holds strings, which are not supported", gr_show(v->name));
     for (size_t i = 0; i < g->ninputs && at < sizeof list - 130; i++)
@@ -266,11 +333,13 @@ static gr_status bind_inputs(gr_session *s, const gr_graph *g, const gr_named_te
     for (size_t i = 0; i < g->ninputs; i++, k++) {
         size_t tried = 0;
         for (; tried < n && strcmp(inputs[k % n].name, g->inputs[i]->name); tried++) k++;
-        if (tried == n) return missing_input(g, g->inputs[i], err);
-        k %= n;
-        GR_TRY(check_view(&inputs[k], shape_only, &s->inputs[i], err));
-        GR_TRY(check_type(g, g->inputs[i], &s->inputs[i], err));
+        if (tried == n && g->inputs[i]->type.kind != GR_KIND_OPTIONAL) return missing_input(g, g->inputs[i], err);
+        const gr_named_tensor empty = {g->inputs[i]->name, {.rank = GR_VIEW_EMPTY}};
+        if (n) k %= n;
+        GR_TRY(take_input(s, i, tried == n ? &empty : &inputs[k], shape_only, err));
+        GR_TRY(check_type(g->inputs[i], &s->inputs[i], err));
         gr_tensor *t = &s->inputs[i];
+        if (t->kind != GR_KIND_TENSOR) continue;
         size_t align = ((size_t)gr_dtype_bits(t->dtype) + 7) / 8;
         t->aligned = true;
         if (shape_only || !t->size || (uintptr_t)t->data % (align > 8 ? 8 : align) == 0) continue;
@@ -343,6 +412,29 @@ static void take_back(gr_session *s, gr_named_tensor *outputs, size_t n)
         for (size_t k = 0; outputs[i].tensor.data && k < s->ngiven; k++)
             if (outputs[i].tensor.data == s->given[k]) outputs[i].tensor.data = NULL;
     s->ngiven = 0;
+    free_views(s);
+}
+
+/* Views of the items, in memory of the session; an empty optional has none. */
+static gr_status give_sequence(gr_session *s, size_t output, gr_named_tensor *out, const gr_tensor *r, gr_err *err)
+{
+    if (out->tensor.data)
+        return gr_fail(err, GR_EINVAL, "output '%s' is no tensor, and only tensors are written to a caller's buffer",
+                       gr_show(out->name));
+    out->tensor = (gr_tensor_view){.type = r->dtype, .rank = GR_VIEW_EMPTY};
+    if (r->kind == GR_KIND_OPTIONAL) return GR_OK;
+    gr_tensor_view *views = gr_calloc(r->count + 1, sizeof *views);
+    if (!views) return gr_nomem(err);
+    for (size_t i = 0; i < r->count; i++) {
+        const gr_tensor *t = r->items[i];
+        views[i] = (gr_tensor_view){t->dtype, t->rank, t->dims, t->data, t->size};
+    }
+    s->views[output] = views;
+    s->given[s->ngiven++] = views;
+    out->tensor.rank = GR_VIEW_SEQUENCE;
+    out->tensor.data = views;
+    out->tensor.size = r->count * sizeof *views;
+    return GR_OK;
 }
 
 static gr_status give_outputs(gr_session *s, lane *l, gr_named_tensor *outputs, gr_err *err)
@@ -350,9 +442,10 @@ static gr_status give_outputs(gr_session *s, lane *l, gr_named_tensor *outputs, 
     for (size_t i = 0; i < l->count; i++) {
         gr_tensor *r = &l->results[i];
         gr_tensor_view *out = &outputs[l->output[i]].tensor;
-        if (r->kind != GR_KIND_TENSOR)
-            return gr_fail(err, GR_EUNSUPPORTED, "output '%s' is a sequence, only tensors can be fetched",
-                           gr_show(outputs[l->output[i]].name));
+        if (r->kind != GR_KIND_TENSOR) {
+            GR_TRY(give_sequence(s, l->output[i], &outputs[l->output[i]], r, err));
+            continue;
+        }
         void *data = r->data;
         if (out->data && out->data != r->data) {
             if (out->size < r->size)

@@ -658,7 +658,7 @@ static void test_collect(void)
 
     cli_tensor *t;
     size_t n;
-    cli_read_options options = {GR_UNDEFINED, -1, 1 << 20, false};
+    cli_read_options options = {GR_UNDEFINED, -1, 1 << 20, false, GR_VALUE_TENSOR};
     CU_ASSERT_FATAL(cli_tensors_read(path, &options, &t, &n, &err));
     static const float filled[] = {1, 2, 0, 3, 4, 5};
     CU_ASSERT(n == 3 && !strcmp(t[0].name, "a/_./b") && t[0].rank == 2 && !memcmp(t[0].data, filled, sizeof filled));

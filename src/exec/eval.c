@@ -46,21 +46,29 @@ void gr_tensor_free(gr_tensor *t)
     gr_free(t);
 }
 
+gr_tensor *gr_sequence_new(gr_dtype dtype, size_t count)
+{
+    gr_tensor *t = shell(GR_KIND_SEQUENCE, dtype);
+    if (!t || !gr_mul(count, sizeof *t->items, &t->size) || !(t->items = gr_calloc(count, sizeof *t->items))) {
+        gr_free(t);
+        return NULL;
+    }
+    t->count = count;
+    return t;
+}
+
 gr_tensor *gr_tensor_copy(const gr_tensor *t)
 {
+    if (t->kind == GR_KIND_OPTIONAL) return shell(GR_KIND_OPTIONAL, t->dtype);
     if (t->kind != GR_KIND_SEQUENCE) {
         gr_tensor *copy = gr_tensor_new(t->dtype, t->rank, t->dims);
         if (copy && t->size) memcpy(copy->data, t->data, t->size);
         return copy;
     }
-    gr_tensor *copy = shell(GR_KIND_SEQUENCE, t->dtype);
+    gr_tensor *copy = gr_sequence_new(t->dtype, t->count);
     if (copy) copy->size = t->size;
-    if (!copy || !(copy->items = gr_calloc(t->count, sizeof *copy->items))) {
-        gr_free(copy);
-        return NULL;
-    }
-    for (; copy->count < t->count; copy->count++)
-        if (!(copy->items[copy->count] = gr_tensor_copy(t->items[copy->count]))) {
+    for (size_t i = 0; copy && i < t->count; i++)
+        if (!(copy->items[i] = gr_tensor_copy(t->items[i]))) {
             gr_tensor_free(copy);
             return NULL;
         }
@@ -119,6 +127,24 @@ gr_status gr_out_item_copy(const gr_step *s, uint32_t o, size_t i, const gr_tens
     return GR_OK;
 }
 
+gr_status gr_out_same(const gr_step *s, uint32_t o, const gr_tensor *x, gr_err *err)
+{
+    gr_tensor *y = s->out[o];
+    if (!y) return GR_OK;
+    bool has_room = y->kind == GR_KIND_TENSOR && y->rank >= 0;
+    y->kind = x->kind;
+    if (x->kind == GR_KIND_OPTIONAL) return GR_OK;
+    y->dtype = x->dtype;
+    if (x->kind == GR_KIND_TENSOR) {
+        if (!has_room) GR_TRY(gr_out_alloc(s, o, x->rank, x->dims, err));
+        if (x->size) memmove(y->data, x->data, x->size);
+        return GR_OK;
+    }
+    GR_TRY(gr_out_sequence(s, o, x->count, err));
+    for (size_t i = 0; i < x->count; i++) GR_TRY(gr_out_item_copy(s, o, i, x->items[i], err));
+    return GR_OK;
+}
+
 gr_status gr_fail_at(const gr_op *op, const char *node_name, gr_status status, gr_err *err)
 {
     if (node_name && *node_name) return gr_fail_context(err, status, "node '%s' (%s)", gr_show(node_name), op->name);
@@ -132,11 +158,11 @@ static const gr_type *type_of(gr_arena *arena, const gr_tensor *t)
     gr_type *type = GR_NEW(arena, gr_type);
     gr_dim *dims = GR_NEWS(arena, (size_t)t->rank, gr_dim);
     if (!type || !dims) return NULL;
-    if (t->kind == GR_KIND_SEQUENCE) {
+    if (t->kind != GR_KIND_TENSOR) {
         gr_type *elem = GR_NEW(arena, gr_type);
         if (!elem) return NULL;
         *elem = gr_type_tensor(t->dtype, GR_RANK_UNKNOWN, NULL);
-        *type = (gr_type){.kind = GR_KIND_SEQUENCE, .dtype = t->dtype, .rank = GR_RANK_UNKNOWN, .elem = elem};
+        *type = (gr_type){.kind = t->kind, .dtype = t->dtype, .rank = GR_RANK_UNKNOWN, .elem = elem};
         return type;
     }
     for (int i = 0; i < t->rank; i++) dims[i] = GR_DIM(t->dims[i]);
@@ -221,9 +247,9 @@ static gr_status make_outputs(call *k, const bool *wanted, gr_err *err)
                 return gr_fail(err, GR_ENOMEM, "out of memory for an output of %zu bytes", made.size);
             continue;
         }
-        if (!(s->op->flags & GR_OP_DYNAMIC) && t->kind != GR_KIND_SEQUENCE)
+        if (!(s->op->flags & GR_OP_DYNAMIC) && t->kind != GR_KIND_SEQUENCE && t->kind != GR_KIND_OPTIONAL)
             return gr_fail(err, GR_EMODEL, "the shape of output %u cannot be determined", i);
-        if (!(s->out[i] = shell(t->kind, t->kind == GR_KIND_SEQUENCE && t->elem ? t->elem->dtype : t->dtype)))
+        if (!(s->out[i] = shell(t->kind, t->kind != GR_KIND_TENSOR && t->elem ? t->elem->dtype : t->dtype)))
             return gr_nomem(err);
         if (t->kind == GR_KIND_TENSOR) s->out[i]->rank = -1;
     }

@@ -28,6 +28,8 @@ void gr_tensor_free(gr_tensor *t);
 /* Contents of a small integer or bool tensor as symbolic integers; NULL if it is not one (or out of memory). */
 const gr_ivals *gr_ivals_of(gr_arena *arena, const gr_tensor *t);
 gr_tensor *gr_tensor_copy(const gr_tensor *t);
+/* A sequence with room for `count` items, which it owns once they are there; NULL if out of memory. */
+gr_tensor *gr_sequence_new(gr_dtype dtype, size_t count);
 /* A constant as its value says it is: t itself, or, where it is stored in 16 bits and `dtype` is float, a copy in the
  * arena; NULL if out of memory. */
 gr_tensor *gr_tensor_as(gr_arena *arena, gr_tensor *t, gr_dtype dtype);
@@ -39,6 +41,9 @@ gr_status gr_out_sequence(const gr_step *s, uint32_t o, size_t count, gr_err *er
 /* Item i of output o: a tensor that is made for it, or a copy of one. It counts against the limits. */
 gr_status gr_out_item(const gr_step *s, uint32_t o, size_t i, gr_dtype dtype, int rank, const int64_t *dims, gr_err *err);
 gr_status gr_out_item_copy(const gr_step *s, uint32_t o, size_t i, const gr_tensor *x, gr_err *err);
+
+/* Output o is what x is: a tensor, a sequence or an empty optional. */
+gr_status gr_out_same(const gr_step *s, uint32_t o, const gr_tensor *x, gr_err *err);
 
 /* Put "node 'x' (Softmax): " before the sentence in err. */
 gr_status gr_fail_at(const gr_op *op, const char *node_name, gr_status status, gr_err *err);

@@ -17,6 +17,20 @@ enum { FOLD_OUTPUT = 16 << 20, FOLD_BUDGET = 128 << 20 };
 
 /* ---- planning ---- */
 
+/* What a run knows of an input beforehand: of a sequence not its length, nor the shapes of its items. */
+static bool input_type(gr_plan *p, const gr_tensor *t, gr_type *out)
+{
+    gr_dim *dims = GR_NEWS(p->arena, (size_t)t->rank, gr_dim);
+    gr_type *elem = GR_NEW(p->arena, gr_type);
+    if (!dims || !elem) return false;
+    for (int d = 0; d < t->rank; d++) dims[d] = GR_DIM(t->dims[d]);
+    *out = gr_type_tensor(t->dtype, t->rank, dims);
+    if (t->kind == GR_KIND_TENSOR) return true;
+    *elem = gr_type_tensor(t->dtype, GR_RANK_UNKNOWN, NULL);
+    *out = (gr_type){.kind = t->kind, .dtype = t->dtype, .rank = GR_RANK_UNKNOWN, .elem = elem};
+    return true;
+}
+
 static gr_status infer(gr_plan *p, gr_err *err)
 {
     const gr_graph *g = p->graph;
@@ -28,13 +42,8 @@ static gr_status infer(gr_plan *p, gr_err *err)
     f->ivals = GR_NEWS(p->arena, g->nvalues, const gr_ivals *);
     f->konst = GR_NEWS(p->arena, g->nvalues, gr_tensor *);
     if (!f->syms || !f->types || !f->ivals || !f->konst) return gr_nomem(err);
-    for (size_t i = 0; i < g->ninputs; i++) {
-        const gr_tensor *t = &p->inputs[i];
-        gr_dim *dims = GR_NEWS(p->arena, (size_t)t->rank, gr_dim);
-        if (!dims) return gr_nomem(err);
-        for (int d = 0; d < t->rank; d++) dims[d] = GR_DIM(t->dims[d]);
-        f->types[g->inputs[i]->id] = gr_type_tensor(t->dtype, t->rank, dims);
-    }
+    for (size_t i = 0; i < g->ninputs; i++)
+        if (!input_type(p, &p->inputs[i], &f->types[g->inputs[i]->id])) return gr_nomem(err);
     for (const gr_node *n = g->first; n; n = n->next)
         for (uint32_t i = 0; i < n->nin; i++) {
             const gr_value *v = gr_in(n, i);
@@ -107,8 +116,10 @@ static bool is_dynamic(const gr_plan *p, const gr_node *n)
 {
     gr_tensor shaped;
     if (n->nsubgraphs) return true;
-    for (uint32_t i = 0; i < n->nin; i++)
-        if (gr_in(n, i) && slot_of(p, gr_in(n, i))->place == DYNAMIC) return true;
+    for (uint32_t i = 0; i < n->nin; i++) {
+        const slot *s = slot_of(p, gr_in(n, i));
+        if (s && (s->place == DYNAMIC || (s->place == IS_INPUT && s->t.kind != GR_KIND_TENSOR))) return true;
+    }
     for (uint32_t i = 0; i < n->nout; i++)
         if (n->out[i] && !shape_tensor(&p->facts.types[n->out[i]->id], &shaped)) return true;
     return false;
@@ -359,7 +370,8 @@ static gr_status place_copies(gr_plan *p, gr_err *err)
     if (!(p->copies = GR_NEWS(p->arena, p->nwanted, uint32_t))) return gr_nomem(err);
     for (size_t i = 0; i < p->nwanted; i++) {
         const slot *s = wanted_slot(p, i);
-        if (s->place == IS_INPUT) GR_TRY(new_buffer(p, s->t.size, end, end, &p->copies[i], err));
+        size_t size = s->t.kind == GR_KIND_TENSOR ? s->t.size : 0;
+        if (s->place == IS_INPUT) GR_TRY(new_buffer(p, size, end, end, &p->copies[i], err));
     }
     return GR_OK;
 }
@@ -498,7 +510,7 @@ bool gr_plan_fits(const gr_plan *p, const gr_graph *g, const gr_tensor *inputs, 
         if (p->wanted[i] != wanted[i]) return false;
     for (size_t i = 0; i < g->ninputs; i++) {
         const gr_tensor *a = &p->inputs[i], *b = &inputs[i];
-        if (a->dtype != b->dtype || a->rank != b->rank || memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims))
+        if (a->kind != b->kind || a->dtype != b->dtype || a->rank != b->rank || memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims))
             return false;
     }
     return true;
@@ -588,7 +600,11 @@ static void bind(gr_plan *p, const gr_tensor *inputs, char *block, const gr_tens
     bool all = p->bound != block || rehome || p->rehomed;
     for (size_t v = 0; v < p->nslots; v++) {
         slot *s = &p->slots[v];
-        if (s->place == IS_INPUT) s->t.data = inputs[s->input].data;
+        if (s->place == IS_INPUT) {
+            const gr_tensor *t = &inputs[s->input];
+            s->t.data = t->data;
+            if (t->kind == GR_KIND_SEQUENCE) s->t.items = t->items, s->t.count = t->count, s->t.size = t->size;
+        }
         if (!all || s->place != IN_BLOCK) continue;
         uint32_t b = p->slots[s->root].buffer;
         s->t.data = p->homes[b] ? p->homes[b] : block + p->buffers[b].offset;
@@ -645,7 +661,7 @@ gr_status gr_plan_run(gr_plan *p, const gr_tensor *inputs, void *block, gr_tenso
         const slot *s = wanted_slot(p, i);
         bool elsewhere = results[i].data != NULL;
         results[i] = s->place == DYNAMIC ? *s->dynamic : s->t;
-        if (s->place != IS_INPUT || elsewhere || !s->t.size) continue;
+        if (s->place != IS_INPUT || elsewhere || !s->t.size || s->t.kind != GR_KIND_TENSOR) continue;
         results[i].data = (char *)block + p->buffers[p->copies[i]].offset;
         memcpy(results[i].data, s->t.data, s->t.size);
     }

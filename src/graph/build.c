@@ -170,6 +170,7 @@ static gr_status type_of(builder *b, const gr_doc_type *t, gr_type *out)
         if (!elem) return gr_nomem(b->err);
         if (t->elem) GR_TRY(type_of(b, t->elem, elem));
         out->elem = elem;
+        out->dtype = elem->dtype;
     }
     if (t->kind != GR_KIND_TENSOR || t->rank < 0) return GR_OK;
     if (t->rank > GR_MAX_RANK)

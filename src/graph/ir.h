@@ -39,7 +39,7 @@ typedef struct gr_ivals {
  * A constant matrix of type float may be stored in 16 bits, as the file has it: its tensor says float16 or bfloat16 then
  * where its value says float (gr_is_narrow). */
 typedef struct gr_tensor {
-    gr_kind kind; /* GR_KIND_TENSOR or GR_KIND_SEQUENCE */
+    gr_kind kind; /* GR_KIND_TENSOR, GR_KIND_SEQUENCE, or GR_KIND_OPTIONAL for one that is empty */
     gr_dtype dtype;
     int rank;
     int64_t dims[GR_MAX_RANK];

@@ -3,8 +3,7 @@
  * If, Loop and Scan: graphs inside a node, run by the interpreter. Captured outer values are the node's last inputs and
  * the subgraph's last inputs, in one order.
  */
-#include "op.h"
-#include "exec/eval.h"
+#include "control.h"
 
 static size_t proper_inputs(const gr_graph *g) { return g->ninputs - g->ncaptured; }
 
@@ -27,9 +26,8 @@ static gr_status set_from(const gr_infer *c, uint32_t o, const gr_graph *g, size
     return gr_set(c, o, t->dtype, t->rank + extra, d);
 }
 
-/* What a run hands to a subgraph: `n` values of its own, then the captured ones. */
-static gr_status run_body(const gr_step *s, const gr_graph *g, const gr_tensor *const *own, size_t n, gr_tensor **out,
-                          gr_err *err)
+gr_status gr_control_run(const gr_step *s, const gr_graph *g, const gr_tensor *const *own, size_t n, gr_tensor **out,
+                         gr_err *err)
 {
     if (n != proper_inputs(g))
         return gr_fail(err, GR_EMODEL, "its subgraph has %zu inputs, expected %zu", proper_inputs(g), n);
@@ -51,7 +49,7 @@ static void discount(const gr_step *s, const gr_tensor *t)
     if (s->exec && t) s->exec->live_bytes -= t->size < s->exec->live_bytes ? t->size : s->exec->live_bytes;
 }
 
-static void drop(const gr_step *s, gr_tensor *t)
+void gr_control_drop(const gr_step *s, gr_tensor *t)
 {
     discount(s, t);
     gr_tensor_free(t);
@@ -61,7 +59,7 @@ static void drop(const gr_step *s, gr_tensor *t)
 static void give(const gr_step *s, uint32_t o, gr_tensor *t)
 {
     if (!s->out[o] || !t) {
-        drop(s, t);
+        gr_control_drop(s, t);
         return;
     }
     discount(s, t);
@@ -90,7 +88,9 @@ static gr_status infer_if(const gr_infer *c, gr_err *err)
         if (x->dtype && y->dtype && x->dtype != y->dtype)
             return gr_fail(err, GR_EMODEL, "output %u is %s in one branch and %s in the other", o,
                            gr_dtype_name(x->dtype), gr_dtype_name(y->dtype));
-        GR_TRY(set_from(c, o, a, o, 0, err));
+        bool other = y->kind == GR_KIND_OPTIONAL; /* where only one branch may be empty, so may the output */
+        GR_TRY(set_from(c, o, other ? b : a, o, 0, err));
+        if (other) continue;
         if (x->rank != y->rank || x->kind != GR_KIND_TENSOR) {
             if (x->kind == GR_KIND_TENSOR) gr_set(c, o, x->dtype, GR_RANK_UNKNOWN, NULL);
             continue;
@@ -110,7 +110,7 @@ static gr_status run_if(const gr_step *s, gr_err *err)
     const gr_graph *g = s->node->subgraphs[truth(s->in[0]) ? 0 : 1];
     gr_tensor **out = gr_calloc(g->noutputs, sizeof *out);
     if (!out) return gr_nomem(err);
-    gr_status status = run_body(s, g, NULL, 0, out, err);
+    gr_status status = gr_control_run(s, g, NULL, 0, out, err);
     for (uint32_t o = 0; status == GR_OK && o < s->nout; o++) give(s, o, out[o]);
     gr_free(out);
     return status;
@@ -164,10 +164,10 @@ static gr_status loop_turn(loop *l, int64_t i, gr_err *err)
         *(int64_t *)number->data = i;
         in[0] = number;
         for (size_t k = 0; k <= l->carried; k++) in[1 + k] = l->state[k];
-        status = run_body(l->s, l->body, in, l->carried + 2, l->out, err);
+        status = gr_control_run(l->s, l->body, in, l->carried + 2, l->out, err);
     }
     for (size_t k = 0; status == GR_OK && k <= l->carried; k++) {
-        drop(l->s, l->state[k]);
+        gr_control_drop(l->s, l->state[k]);
         l->state[k] = l->out[k];
     }
     gr_tensor_free(number);
@@ -224,7 +224,7 @@ static gr_status keep_rows(loop *l, gr_tensor **made, gr_err *err)
 static void drop_rows(loop *l)
 {
     for (size_t k = 0; l->rows && k < l->scans; k++) {
-        for (size_t t = 0; l->rows[k] && t < l->turns; t++) drop(l->s, l->rows[k][t]);
+        for (size_t t = 0; l->rows[k] && t < l->turns; t++) gr_control_drop(l->s, l->rows[k][t]);
         gr_free(l->rows[k]);
     }
     gr_free(l->rows);
@@ -312,24 +312,18 @@ static gr_status run_loop(const gr_step *s, gr_err *err)
         else if (!(l.state[1 + k] = gr_tensor_copy(s->in[2 + k]))) status = gr_nomem(err);
     }
     if (status == GR_OK) status = loop_turns(&l, err);
-    for (size_t k = 0; l.state && k <= l.carried; k++) drop(s, l.state[k]);
+    for (size_t k = 0; l.state && k <= l.carried; k++) gr_control_drop(s, l.state[k]);
     drop_rows(&l);
     gr_free(l.state);
     gr_free(l.out);
     return status;
 }
 
-/* ---- Scan: body(states..., rows...) -> states..., rows...; version 8 has a batch axis before all ---- */
-
-typedef struct scan_params {
-    int64_t inputs;
-    int64_t nin_dir, nout_dir, nin_axes, nout_axes;
-    const int64_t *in_dir, *out_dir, *in_axes, *out_axes;
-} scan_params;
+/* ---- Scan: body(states..., rows...) -> states..., rows... ---- */
 
 static gr_status parse_scan(gr_attrs attrs, gr_arena *arena, const void **params, gr_err *err)
 {
-    scan_params *p = GR_NEW(arena, scan_params);
+    gr_scan_params *p = GR_NEW(arena, gr_scan_params);
     if (!p) return gr_nomem(err);
     *params = p;
     GR_TRY(gr_attr_int_in(attrs, "num_scan_inputs", 0, 1, 1 << 16, &p->inputs, err));
@@ -343,7 +337,7 @@ static int64_t listed(int64_t n, const int64_t *list, int64_t i) { return i < n 
 
 static gr_status infer_scan(const gr_infer *c, gr_err *err)
 {
-    const scan_params *p = c->params;
+    const gr_scan_params *p = c->params;
     if (!c->node || c->node->nsubgraphs != 1) return gr_fail(err, GR_EMODEL, "a body is needed");
     const gr_graph *g = c->node->subgraphs[0];
     int64_t states = (int64_t)(c->nin - c->node->ncaptured) - p->inputs;
@@ -358,8 +352,7 @@ static gr_status infer_scan(const gr_infer *c, gr_err *err)
     return GR_OK;
 }
 
-/* Slice `at` of t along an axis, without that axis. */
-static gr_tensor *slice(const gr_tensor *t, int axis, int64_t at)
+gr_tensor *gr_control_slice(const gr_tensor *t, int axis, int64_t at)
 {
     int64_t dims[GR_MAX_RANK];
     size_t outer = 1, inner;
@@ -378,7 +371,7 @@ static gr_tensor *slice(const gr_tensor *t, int axis, int64_t at)
 
 typedef struct scan {
     loop l;             /* states without a condition in l.state, rows in l.rows */
-    const scan_params *p;
+    const gr_scan_params *p;
     int axis[64];
     int64_t length;
 } scan;
@@ -409,12 +402,12 @@ static gr_status scan_turn(scan *c, int64_t turn, gr_err *err)
     for (size_t k = 0; status == GR_OK && k < l->carried; k++) in[k] = l->state[k];
     for (int64_t i = 0; status == GR_OK && i < c->p->inputs; i++) {
         bool backwards = listed(c->p->nin_dir, c->p->in_dir, i) == 1;
-        rows[i] = slice(l->s->in[l->carried + (size_t)i], c->axis[i], backwards ? c->length - 1 - turn : turn);
+        rows[i] = gr_control_slice(l->s->in[l->carried + (size_t)i], c->axis[i], backwards ? c->length - 1 - turn : turn);
         if (!(in[l->carried + (size_t)i] = rows[i])) status = gr_nomem(err);
     }
-    if (status == GR_OK) status = run_body(l->s, l->body, in, n, l->out, err);
+    if (status == GR_OK) status = gr_control_run(l->s, l->body, in, n, l->out, err);
     for (size_t k = 0; status == GR_OK && k < l->carried; k++) {
-        drop(l->s, l->state[k]);
+        gr_control_drop(l->s, l->state[k]);
         l->state[k] = l->out[k];
     }
     for (int64_t i = 0; rows && i < c->p->inputs; i++) gr_tensor_free(rows[i]);
@@ -458,7 +451,7 @@ static gr_status run_scan(const gr_step *s, gr_err *err)
     l->out = gr_calloc(l->body->noutputs, sizeof *l->out);
     l->rows = gr_calloc(l->scans, sizeof *l->rows);
     gr_status status = l->state && l->out && l->rows ? scan_turns(&c, err) : gr_nomem(err);
-    for (size_t k = 0; l->state && k < l->carried; k++) drop(s, l->state[k]);
+    for (size_t k = 0; l->state && k < l->carried; k++) gr_control_drop(s, l->state[k]);
     drop_rows(l);
     gr_free(l->state);
     gr_free(l->out);

@@ -58,10 +58,7 @@ static gr_status copy_tensor(const gr_tensor *x, gr_tensor *y, gr_err *err)
 static gr_status run_copy(const gr_step *s, gr_err *err)
 {
     const gr_tensor *x = s->in[0];
-    if (x->kind == GR_KIND_TENSOR) return copy_tensor(x, s->out[0], err);
-    GR_TRY(gr_out_sequence(s, 0, x->count, err));
-    for (size_t i = 0; i < x->count; i++) GR_TRY(gr_out_item_copy(s, 0, i, x->items[i], err));
-    return GR_OK;
+    return x->kind == GR_KIND_TENSOR ? copy_tensor(x, s->out[0], err) : gr_out_same(s, 0, x, err);
 }
 
 static const gr_kernel k_copy[] = {{"ref", gr_prepare_shaped, run_copy, NULL}, {0}};
@@ -300,71 +297,6 @@ static gr_status infer_identity(const gr_infer *c, gr_err *err)
     return gr_set_like(c, 0, 0);
 }
 
-/* ---- Dropout: 1, 6, 7, 10 have an attribute for the ratio; 12, 13, 22 inputs for ratio and training mode. The mask
- * has the type of the data before 10, then bool. is_test of 1 and 6, 0 by default, is not heeded: a file that is run is
- * not being trained. ---- */
-
-typedef struct dropout_params {
-    bool typed_mask;
-} dropout_params;
-
-static gr_status parse_dropout_1(gr_attrs attrs, gr_arena *arena, const void **params, gr_err *err)
-{
-    dropout_params *p = GR_NEW(arena, dropout_params);
-    (void)attrs;
-    if (!p) return gr_nomem(err);
-    p->typed_mask = true;
-    *params = p;
-    return GR_OK;
-}
-
-static gr_status parse_dropout_10(gr_attrs attrs, gr_arena *arena, const void **params, gr_err *err)
-{
-    dropout_params *p = GR_NEW(arena, dropout_params);
-    (void)attrs;
-    *params = p;
-    return p ? GR_OK : gr_nomem(err);
-}
-
-static gr_status check_inference(const gr_tensor *ratio, const gr_tensor *training, gr_err *err)
-{
-    float r = 0.5f;
-    uint8_t on = 0;
-    if (training && training->elements) memcpy(&on, training->data, 1);
-    if (ratio && ratio->elements) gr_load_f32(ratio->dtype, 1, ratio->data, 0, 1, &r);
-    if (!on || r == 0) return GR_OK;
-    return gr_fail(err, GR_EUNSUPPORTED, "it is in training mode with ratio %g, which is not supported", (double)r);
-}
-
-static gr_status infer_dropout(const gr_infer *c, gr_err *err)
-{
-    const dropout_params *p = c->params;
-    GR_TRY(gr_require(c, 0, GR_T_NUMBERS, err));
-    GR_TRY(gr_require(c, 1, GR_T_FLOATS, err));
-    GR_TRY(gr_require(c, 2, GR_T(BOOL), err));
-    for (uint32_t i = 1; i < 3; i++) GR_TRY(gr_require_scalar(c, i, err));
-    if (gr_has(c, 2) && c->konst[2] && (!gr_has(c, 1) || c->konst[1]))
-        GR_TRY(check_inference(gr_has(c, 1) ? c->konst[1] : NULL, c->konst[2], err));
-    GR_TRY(gr_set_like(c, 0, 0));
-    return gr_set_like_as(c, 1, 0, p->typed_mask ? gr_in_dtype(c, 0) : GR_BOOL);
-}
-
-/* y = x, mask = 1 */
-static gr_status run_dropout(const gr_step *s, gr_err *err)
-{
-    GR_TRY(check_inference(s->nin > 1 ? s->in[1] : NULL, s->nin > 2 ? s->in[2] : NULL, err));
-    if (s->out[0]) GR_TRY(copy_tensor(s->in[0], s->out[0], err));
-    gr_tensor *mask = s->nout > 1 ? s->out[1] : NULL;
-    _Alignas(16) uint8_t one[16] = {1};
-    const float f = 1;
-    if (!mask) return GR_OK;
-    if (gr_dtype_is_float(mask->dtype)) gr_store_f32(mask->dtype, 1, &f, one, 0);
-    gr_move_fill(mask->elements, gr_dtype_bits(mask->dtype), one, mask->data);
-    return GR_OK;
-}
-
-static const gr_kernel k_dropout[] = {{"ref", NULL, run_dropout, NULL}, {0}};
-
 enum { VIEW = GR_OP_VIEW | GR_OP_MOVE | GR_OP_UNALIGNED };
 #define RESHAPE(since)                                                                                                 \
     GR_OP_ROW("Reshape", since, 2, 2, 1, VIEW | GR_OP_DYNAMIC, parse_reshape_5, infer_reshape, k_copy)
@@ -372,8 +304,6 @@ enum { VIEW = GR_OP_VIEW | GR_OP_MOVE | GR_OP_UNALIGNED };
 #define SQUEEZE(since)   GR_OP_ROW("Squeeze", since, 1, 2, 1, VIEW | GR_OP_DYNAMIC, NULL, infer_squeeze, k_copy)
 #define UNSQUEEZE(since) GR_OP_ROW("Unsqueeze", since, 2, 2, 1, VIEW | GR_OP_DYNAMIC, NULL, infer_unsqueeze, k_copy)
 #define IDENTITY(since)  GR_OP_ROW("Identity", since, 1, 1, 1, VIEW, NULL, infer_identity, k_copy)
-#define DROPOUT(since, inputs, flags, parse)                                                                           \
-    GR_OP_ROW("Dropout", since, 1, inputs, 2, flags, parse, infer_dropout, k_dropout)
 
 /* clang-format off */
 const gr_op op_reshape[] = {
@@ -387,9 +317,5 @@ const gr_op op_reshape[] = {
     GR_OP_ROW("Unsqueeze", 11, 1, 1, 1, VIEW, parse_unsqueeze_1, infer_unsqueeze, k_copy),
     UNSQUEEZE(13), UNSQUEEZE(21), UNSQUEEZE(23), UNSQUEEZE(24), UNSQUEEZE(25),
     IDENTITY(1), IDENTITY(13), IDENTITY(14), IDENTITY(16), IDENTITY(19), IDENTITY(21), IDENTITY(23), IDENTITY(24),
-    IDENTITY(25),
-    DROPOUT(1, 1, GR_OP_VIEW, parse_dropout_1), DROPOUT(6, 1, GR_OP_VIEW, parse_dropout_1),
-    DROPOUT(7, 1, GR_OP_VIEW, parse_dropout_1), DROPOUT(10, 1, GR_OP_VIEW, parse_dropout_10),
-    DROPOUT(12, 3, GR_OP_INPLACE, parse_dropout_10), DROPOUT(13, 3, GR_OP_INPLACE, parse_dropout_10),
-    DROPOUT(22, 3, GR_OP_INPLACE, parse_dropout_10), {0},
+    IDENTITY(25), {0},
 };

@@ -63,7 +63,7 @@ static void add_set(party *p, const char *folder)
     cli_tensor *tensors = NULL;
     size_t count = 0;
     gr_err err;
-    if (!set_read(folder, "input", &tensors, &count, &err)) die(&err);
+    if (!set_read(p->e.model, folder, "input", &tensors, &count, &err)) die(&err);
     if (!count) cli_die(CLI_EXIT_USAGE, "%s: there is no input_0.pb", cli_show(folder));
     for (size_t i = 0; i < count; i++) {
         const char *name = set_value_name(p->e.model, gr_model_input, gr_model_input_count(p->e.model), &tensors[i], i);
@@ -359,8 +359,9 @@ static void read_saved(job *c, const char *path)
     gr_err err;
     c->saved_path = cli_strdup(path);
     bool folder = cli_is_folder(path);
-    cli_read_options options = {GR_UNDEFINED, -1, c->b.e.max_memory ? c->b.e.max_memory : CLI_INFLATE_MAX, false};
-    bool ok = folder ? set_read(path, "output", &c->saved, &c->saved_count, &err)
+    cli_read_options options = {GR_UNDEFINED, -1, c->b.e.max_memory ? c->b.e.max_memory : CLI_INFLATE_MAX, false,
+                                GR_VALUE_TENSOR};
+    bool ok = folder ? set_read(c->b.e.model, path, "output", &c->saved, &c->saved_count, &err)
                      : cli_tensors_read(path, &options, &c->saved, &c->saved_count, &err);
     if (!ok) die(&err);
     for (size_t i = 0; folder && i < c->saved_count; i++) {

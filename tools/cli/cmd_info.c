@@ -32,7 +32,7 @@ static void print_values(cli_text *out, const char *title, const gr_model *model
     for (size_t i = 0; i < count; i++) {
         if (get(model, i, &info) != GR_OK) continue;
         cli_add(out, "%-11s %-*s  %s%s\n", i ? "" : title, width, cli_show(info.name), cli_declared(&info),
-                info.optional ? "  (has a default)" : "");
+                info.optional && info.kind == GR_VALUE_TENSOR ? "  (has a default)" : "");
     }
     if (!count) cli_add(out, "%-11s none\n", title);
 }
@@ -83,6 +83,7 @@ static void info_text(cli_text *out, const engine *e, const gr_model_summary *s)
 
 static void json_values(cli_json *j, const char *key, const gr_model *model, value_fn get, size_t count)
 {
+    static const char *const kinds[] = {"tensor", "sequence", "optional", "optional sequence", "other"};
     gr_value_info info;
     json_open(j, key, '[');
     for (size_t i = 0; i < count; i++) {
@@ -90,6 +91,7 @@ static void json_values(cli_json *j, const char *key, const gr_model *model, val
         json_open(j, NULL, '{');
         json_text(j, "name", info.name);
         json_text(j, "type", gr_dtype_name(info.type));
+        if (info.kind != GR_VALUE_TENSOR) json_text(j, "kind", kinds[info.kind]);
         if (info.rank < 0) {
             json_text(j, "shape", NULL);
         } else {

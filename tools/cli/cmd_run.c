@@ -224,7 +224,9 @@ static bool take_item(job *r, size_t item, int64_t row, gr_err *err)
                             gr_dtype_name(v->type));
         int64_t dims[CLI_MAX_RANK];
         cli_tensor copy;
-        gr_tensor_view view = row_view(v, layout, row, it->length, &r->f, dims, &copy, err);
+        gr_tensor_view view = *v; /* sequences have no rows */
+        copy = (cli_tensor){0};
+        if (v->rank >= 0) view = row_view(v, layout, row, it->length, &r->f, dims, &copy, err);
         o.positions_last = v->rank > 1 && (layout.positions >> (v->rank - 1) & 1);
         show_one(r, i, &view, &o, text, &j);
         bool ok = !r->output || collect_add(&r->keep, item, i, &view, err);

@@ -147,13 +147,13 @@ static void add_index(cli_text *out, const cli_tensor *t, int64_t at)
 static void judge(verify *v, const cli_tensor *expected, const gr_named_tensor *got, size_t width, case_result *result)
 {
     gr_tensor_view want = cli_view(expected);
-    compare_result c = compare_tensors(&got->tensor, &want, &v->limits);
+    compare_result c = compare_values(&got->tensor, &want, &v->limits);
     cli_text detail = {0};
     if (*c.why)
         cli_add(&detail, "%s", c.why);
     else {
         cli_add(&detail, "greatest error %.3g", c.error);
-        if (c.error > 0) {
+        if (c.error > 0 && expected->rank >= 0) {
             cli_add(&detail, " at ");
             add_index(&detail, expected, c.at);
             if (cli_is_float(expected->type)) cli_add(&detail, ", least cosine %.7f", c.cosine);
@@ -172,7 +172,7 @@ static void judge(verify *v, const cli_tensor *expected, const gr_named_tensor *
         json_close(&v->j, '}');
     } else if (!v->many) {
         cli_add(&v->out, "  %-*s  %s  %s%s\n", (int)width, cli_show(got->name),
-                cli_shape(expected->type, expected->rank, expected->dims), detail.data, c.ok ? "" : "  WRONG");
+                cli_view_text(&want).s, detail.data, c.ok ? "" : "  WRONG");
     }
     cli_text_free(&detail);
 }
@@ -180,8 +180,8 @@ static void judge(verify *v, const cli_tensor *expected, const gr_named_tensor *
 static bool run_set(verify *v, engine *e, const char *folder, case_result *result, gr_err *err)
 {
     data_set d = {0};
-    bool ok = set_read(folder, "input", &d.in, &d.in_count, err) &&
-              set_read(folder, "output", &d.out, &d.out_count, err);
+    bool ok = set_read(e->model, folder, "input", &d.in, &d.in_count, err) &&
+              set_read(e->model, folder, "output", &d.out, &d.out_count, err);
     if (ok && !d.out_count) ok = cli_fail(err, GR_EIO, "%s: there is no output_0.pb", cli_show(folder));
     gr_named_tensor *in = cli_array(d.in_count, sizeof *in), *out = cli_array(d.out_count, sizeof *out);
     ok = ok && bind(e, &d, in, out, err) && gr_session_run(e->session, in, d.in_count, out, d.out_count, err) == GR_OK;

@@ -45,6 +45,9 @@ void collect_free(collect *c)
 bool collect_add(collect *c, size_t item, size_t output, const gr_tensor_view *row, gr_err *err)
 {
     gr_dtype type = cli_npy_type(row->type);
+    if (row->rank < 0)
+        return cli_fail(err, GR_EUNSUPPORTED, "output '%s' is %s, and only tensors can be written to files",
+                        cli_show(c->names[output]), cli_view_text(row).s);
     cli_tensor *t = &c->rows[item * c->outputs + output];
     if (type == GR_UNDEFINED)
         return cli_fail(err, GR_EUNSUPPORTED, "output '%s', %s, has no form in numpy", cli_show(c->names[output]),

@@ -79,3 +79,24 @@ compare_result compare_tensors(const gr_tensor_view *got, const gr_tensor_view *
     if (limits->cosine >= -1 && r.cosine < limits->cosine) r.ok = false;
     return r;
 }
+
+compare_result compare_values(const gr_tensor_view *got, const gr_tensor_view *expected, const compare_limits *limits)
+{
+    if (expected->rank >= 0 && got->rank >= 0) return compare_tensors(got, expected, limits);
+    compare_result all = {.ok = true, .cosine = 1};
+    size_t n = expected->size / sizeof(gr_tensor_view);
+    if (got->rank != expected->rank || got->size != expected->size) {
+        all.ok = false, all.error = INFINITY;
+        snprintf(all.why, sizeof all.why, "it is %.100s and should be %.100s", cli_view_text(got).s,
+                 cli_view_text(expected).s);
+        return all;
+    }
+    for (size_t i = 0; i < n && all.ok; i++) {
+        compare_result r = compare_tensors((const gr_tensor_view *)got->data + i,
+                                           (const gr_tensor_view *)expected->data + i, limits);
+        if (r.error < all.error) r.error = all.error;
+        if (r.cosine > all.cosine) r.cosine = all.cosine;
+        all = r;
+    }
+    return all;
+}

@@ -22,6 +22,8 @@ typedef struct compare_result {
 
 /* Within the tolerance is a == b, both NaN, or |a - b| <= atol + rtol |b| with b as expected; whole numbers have no
  * rtol. */
+/* The same for sequences, item by item, and empty optionals too. */
+compare_result compare_values(const gr_tensor_view *got, const gr_tensor_view *expected, const compare_limits *limits);
 compare_result compare_tensors(const gr_tensor_view *got, const gr_tensor_view *expected, const compare_limits *limits);
 
 #endif

@@ -27,18 +27,21 @@ void set_free(data_set *d)
     free(d->out);
 }
 
-bool set_read(const char *folder, const char *kind, cli_tensor **out, size_t *count, gr_err *err)
+bool set_read(const gr_model *model, const char *folder, const char *kind, cli_tensor **out, size_t *count, gr_err *err)
 {
+    bool inputs = !strcmp(kind, "input");
     size_t cap = 0;
     for (size_t i = 0; i < TENSORS_MAX; i++) {
         char *path = numbered(folder, kind, i);
         cli_file *file = NULL;
         cli_tensor tensor;
+        gr_value_info info = {0};
+        if (inputs) gr_model_input(model, i, &info);
+        else gr_model_output(model, i, &info);
         bool there = cli_exists(path);
         bool ok = !there || cli_file_open(path, false, &file, err);
         if (file) {
-            ok =
-                cli_pb_parse(file, file->data, file->size, &tensor, err) || cli_fail_context(err, "%s", cli_show(path));
+            ok = cli_pb_parse_as(file, info.kind, &tensor, err) || cli_fail_context(err, "%s", cli_show(path));
             if (ok) *CLI_PUSH(*out, *count, cap) = tensor;
             cli_file_drop(file);
         }

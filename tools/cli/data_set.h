@@ -14,8 +14,9 @@ typedef struct data_set {
 
 /* Whether a folder is one: it has an output_0.pb. */
 bool set_is(const char *folder);
-/* Read kind_0.pb, kind_1.pb and so on as far as there are; `kind` is "input" or "output". */
-bool set_read(const char *folder, const char *kind, cli_tensor **out, size_t *count, gr_err *err);
+/* Read kind_0.pb, kind_1.pb and so on as far as there are, each as the kind of value that the model has there; `kind` is
+ * "input" or "output". */
+bool set_read(const gr_model *model, const char *folder, const char *kind, cli_tensor **out, size_t *count, gr_err *err);
 void set_free(data_set *d);
 
 /* The value that a tensor belongs to: the one of its name, else the one of its number; NULL if there is none. */

@@ -38,6 +38,7 @@ static feed_role role_of(const gr_value_info *info)
     static const char *const positions[] = {"position_ids", "positions", "input_position_ids", 0};
     static const char *const labels[] = {"label", "start_positions", "end_positions", "next_sentence_label", 0};
     char name[64];
+    if (info->kind != GR_VALUE_TENSOR) return FEED_UNKNOWN;
     plain_name(info->name, name, sizeof name);
     bool whole = cli_is_int(info->type), small = whole || info->type == GR_BOOL || info->rank <= 2;
     if (whole && one_of(name, ids)) return FEED_IDS;
@@ -69,7 +70,7 @@ static int find_base(const feed *f)
     }
     for (size_t i = 0; i < f->count; i++) {
         const gr_value_info *info = &f->slots[i].info;
-        if (f->slots[i].role == FEED_UNKNOWN && cli_is_int(info->type) && info->rank >= 1 && info->rank <= 3)
+        if (f->slots[i].role == FEED_UNKNOWN && info->kind == GR_VALUE_TENSOR && cli_is_int(info->type) && info->rank >= 1 && info->rank <= 3)
             return (int)i;
     }
     return -1;

@@ -252,6 +252,69 @@ bool cli_pb_parse(cli_file *file, const uint8_t *data, size_t size, cli_tensor *
     return ok;
 }
 
+/* ---- Sequences and optionals: messages around tensors ---- */
+
+enum { ELEM_TYPE = 2, TENSOR_VALUE = 3, SEQUENCE_VALUE = 5 };
+
+typedef struct part {
+    const uint8_t *data;
+    size_t size;
+} part;
+
+/* What stands in a field that holds messages, and the number ELEM_TYPE. */
+static bool find_parts(wire w, int wanted, part **out, size_t *count, uint64_t *elem, gr_err *err)
+{
+    size_t cap = 0;
+    while (w.at < w.end) {
+        uint64_t key, v;
+        if (!varint(&w, &key) || !varint(&w, &v) || ((key & 7) != VARINT && (key & 7) != BYTES) ||
+            ((key & 7) == BYTES && v > (uint64_t)(w.end - w.at)))
+            return cli_fail(err, GR_EFORMAT, "the protobuf data is malformed");
+        if (key == (ELEM_TYPE << 3 | VARINT)) *elem = v;
+        if (key == ((uint64_t)wanted << 3 | BYTES)) *CLI_PUSH(*out, *count, cap) = (part){w.at, (size_t)v};
+        if ((key & 7) == BYTES) w.at += v;
+    }
+    return true;
+}
+
+static bool parse_sequence(cli_file *file, part p, cli_tensor *out, gr_err *err)
+{
+    part *parts = NULL;
+    size_t n = 0;
+    uint64_t elem = 0;
+    bool ok = find_parts((wire){p.data, p.data + p.size}, TENSOR_VALUE, &parts, &n, &elem, err);
+    if (ok && elem > 1) ok = cli_fail(err, GR_EUNSUPPORTED, "only sequences of tensors are supported");
+    gr_tensor_view *views = cli_array(n, sizeof *views);
+    *out = (cli_tensor){.rank = GR_VIEW_SEQUENCE, .data = views, .owned = views, .size = n * sizeof *views};
+    out->items = cli_array(n, sizeof *out->items);
+    for (; ok && out->count < n; out->count++) {
+        cli_tensor *item = &out->items[out->count];
+        if (!(ok = cli_pb_parse(file, parts[out->count].data, parts[out->count].size, item, err))) break;
+        views[out->count] = cli_view(item);
+        out->type = item->type;
+    }
+    free(parts);
+    if (!ok) cli_tensor_free(out);
+    return ok;
+}
+
+bool cli_pb_parse_as(cli_file *file, gr_value_kind kind, cli_tensor *out, gr_err *err)
+{
+    part all = {file->data, file->size}, *parts = NULL;
+    size_t n = 0;
+    uint64_t elem = 0;
+    *out = (cli_tensor){.rank = GR_VIEW_EMPTY};
+    if (kind == GR_VALUE_SEQUENCE) return parse_sequence(file, all, out, err);
+    if (kind == GR_VALUE_TENSOR) return cli_pb_parse(file, file->data, file->size, out, err);
+    int field = kind == GR_VALUE_OPTIONAL ? TENSOR_VALUE : SEQUENCE_VALUE;
+    if (kind == GR_VALUE_OTHER) return cli_fail(err, GR_EUNSUPPORTED, "only tensors and sequences of them are supported");
+    bool ok = find_parts((wire){all.data, all.data + all.size}, field, &parts, &n, &elem, err);
+    if (ok && n && kind == GR_VALUE_OPTIONAL) ok = cli_pb_parse(file, parts[n - 1].data, parts[n - 1].size, out, err);
+    if (ok && n && kind != GR_VALUE_OPTIONAL) ok = parse_sequence(file, parts[n - 1], out, err);
+    free(parts);
+    return ok;
+}
+
 static void write_varint(cli_text *out, uint64_t v)
 {
     do {

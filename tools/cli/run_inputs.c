@@ -29,7 +29,8 @@ static bool find_input(const gr_model *model, const char *name, size_t size, gr_
 static cli_read_options read_options(const run_inputs *r, const gr_value_info *info)
 {
     return (cli_read_options){info ? info->type : GR_UNDEFINED, info ? info->rank : -1,
-                              r->max_memory ? r->max_memory : CLI_INFLATE_MAX, true};
+                              r->max_memory ? r->max_memory : CLI_INFLATE_MAX, true,
+                              info ? info->kind : GR_VALUE_TENSOR};
 }
 
 static void read_named(run_inputs *r, const gr_value_info *info, const char *path)

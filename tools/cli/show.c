@@ -131,8 +131,26 @@ static void show_top(cli_text *out, const gr_tensor_view *v, int64_t k, const sh
     free(best);
 }
 
+/* A line for the sequence, and one for each item. */
+static void show_sequence(cli_text *out, const char *name, const gr_tensor_view *v, const show_options *o)
+{
+    size_t n = v->size / sizeof *v;
+    cli_add(out, "  %-*s  %s\n", o->name_width, cli_show(name), cli_view_text(v).s);
+    for (size_t i = 0; i < n; i++) {
+        char item[32];
+        show_options each = *o;
+        each.top_k = 0;
+        snprintf(item, sizeof item, "[%zu]", i);
+        show_tensor(out, item, (const gr_tensor_view *)v->data + i, &each);
+    }
+}
+
 void show_tensor(cli_text *out, const char *name, const gr_tensor_view *v, const show_options *o)
 {
+    if (v->rank < 0) {
+        show_sequence(out, name, v, o);
+        return;
+    }
     int64_t n = show_elements(v), k = top_count(name, v, o);
     cli_add(out, "  %-*s  %s", o->name_width, cli_show(name), cli_shape(v->type, v->rank, v->dims));
     if (v->type == GR_STRING) {
@@ -165,8 +183,27 @@ static void json_values(cli_json *j, const char *key, const gr_tensor_view *v, i
     json_close(j, ']');
 }
 
+static void show_json_sequence(cli_json *j, const char *name, const gr_tensor_view *v, const show_options *o)
+{
+    show_options each = *o;
+    each.top_k = 0;
+    json_open(j, NULL, '{');
+    json_text(j, "name", name);
+    json_text(j, "type", gr_dtype_name(v->type));
+    json_bool(j, "empty", v->rank == GR_VIEW_EMPTY);
+    json_open(j, "items", '[');
+    for (size_t i = 0; i < v->size / sizeof *v; i++)
+        show_json(j, NULL, (const gr_tensor_view *)v->data + i, &each);
+    json_close(j, ']');
+    json_close(j, '}');
+}
+
 void show_json(cli_json *j, const char *name, const gr_tensor_view *v, const show_options *o)
 {
+    if (v->rank < 0) {
+        show_json_sequence(j, name, v, o);
+        return;
+    }
     int64_t n = show_elements(v), k = top_count(name, v, o);
     json_open(j, NULL, '{');
     json_text(j, "name", name);

@@ -26,6 +26,8 @@ bool cli_tensor_make(cli_tensor *out, gr_dtype type, int rank, const int64_t *di
 
 void cli_tensor_free(cli_tensor *t)
 {
+    for (size_t i = 0; i < t->count; i++) cli_tensor_free(&t->items[i]);
+    free(t->items);
     free(t->name);
     free(t->owned);
     cli_file_drop(t->file);
@@ -184,7 +186,7 @@ bool cli_store_float(gr_dtype type, void *data, int64_t i, double v)
 
 bool cli_convert(cli_tensor *t, gr_dtype type, gr_err *err)
 {
-    if (t->type == type || type == GR_UNDEFINED) return true;
+    if (t->type == type || type == GR_UNDEFINED || t->rank < 0) return true;
     bool whole = cli_is_int(t->type) || t->type == GR_BOOL;
     bool to_float = type == GR_FLOAT || type == GR_DOUBLE || type == GR_FLOAT16 || type == GR_BFLOAT16;
     bool to_whole = type == GR_BOOL || (cli_is_int(type) && gr_dtype_bits(type) >= 8);
@@ -233,23 +235,41 @@ cli_shape_text cli_shape_of(gr_dtype type, int rank, const int64_t *dims)
     return out;
 }
 
-cli_shape_text cli_declared_of(const gr_value_info *info)
+static void declared_add(cli_shape_text *out, size_t *at, const gr_value_info *info)
 {
-    cli_shape_text out;
-    size_t used = 0;
-    shape_add(&out, &used, gr_dtype_name(info->type));
-    if (info->rank < 0) return out;
-    shape_add(&out, &used, "[");
+    shape_add(out, at, gr_dtype_name(info->type));
+    if (info->rank < 0) return;
+    shape_add(out, at, "[");
     for (int i = 0; i < info->rank; i++) {
         char dim[32];
-        if (i) shape_add(&out, &used, ", ");
+        if (i) shape_add(out, at, ", ");
         snprintf(dim, sizeof dim, "%lld", (long long)info->dims[i].value);
         if (info->dims[i].value >= 0)
-            shape_add(&out, &used, dim);
+            shape_add(out, at, dim);
         else
-            shape_add(&out, &used, info->dims[i].symbol ? cli_show(info->dims[i].symbol) : "?");
+            shape_add(out, at, info->dims[i].symbol ? cli_show(info->dims[i].symbol) : "?");
     }
-    shape_add(&out, &used, "]");
+    shape_add(out, at, "]");
+}
+
+cli_shape_text cli_declared_of(const gr_value_info *info)
+{
+    static const char *const open[] = {"", "seq(", "optional(", "optional(seq(", "other("};
+    static const char *const close[] = {"", ")", ")", "))", ")"};
+    cli_shape_text out;
+    size_t used = 0;
+    shape_add(&out, &used, open[info->kind]);
+    declared_add(&out, &used, info);
+    shape_add(&out, &used, close[info->kind]);
+    return out;
+}
+
+cli_shape_text cli_view_text(const gr_tensor_view *v)
+{
+    cli_shape_text out = {"optional, empty"};
+    if (v->rank >= 0) return cli_shape_of(v->type, v->rank, v->dims);
+    if (v->rank == GR_VIEW_SEQUENCE)
+        snprintf(out.s, sizeof out.s, "seq(%s) of %zu", gr_dtype_name(v->type), v->size / sizeof *v);
     return out;
 }
 
@@ -265,7 +285,7 @@ bool cli_tensors_read(const char *path, const cli_read_options *options, cli_ten
     } else {
         *out = cli_alloc(sizeof **out);
         ok = npy  ? cli_npy_parse(file, file->data, file->size, *out, err)
-             : pb ? cli_pb_parse(file, file->data, file->size, *out, err)
+             : pb ? cli_pb_parse_as(file, options->kind, *out, err)
                   : cli_numbers_parse(file, options->type, options->rank, *out, err);
         if (ok) *count = 1;
         if (!ok) free(*out), *out = NULL;

@@ -19,6 +19,8 @@ typedef struct cli_tensor {
     const void *data; /* in `owned` or in `file` */
     void *owned;
     cli_file *file;
+    struct cli_tensor *items; /* of a sequence: rank is GR_VIEW_SEQUENCE then, and `owned` has their views */
+    size_t count;
 } cli_tensor;
 
 /* A view that borrows the tensor. */
@@ -47,6 +49,8 @@ typedef struct cli_shape_text {
 } cli_shape_text;
 cli_shape_text cli_shape_of(gr_dtype type, int rank, const int64_t *dims);
 cli_shape_text cli_declared_of(const gr_value_info *info);
+/* "float[1, 8]", "seq(float) of 3", "optional, empty". */
+cli_shape_text cli_view_text(const gr_tensor_view *view);
 #define cli_shape(type, rank, dims) (cli_shape_of((type), (rank), (dims)).s)
 #define cli_declared(info)          (cli_declared_of(info).s)
 
@@ -76,8 +80,9 @@ typedef bool (*cli_emit_fn)(const void *what, cli_put_fn put, void *to, gr_err *
 bool cli_zip_add(cli_zip *zip, const char *name, cli_emit_fn emit, const void *what, gr_err *err);
 bool cli_zip_end(cli_zip *zip, gr_err *err);
 
-/* ---- ONNX TensorProto ---- */
+/* ---- ONNX TensorProto; SequenceProto or OptionalProto for values of these kinds. ---- */
 
+bool cli_pb_parse_as(cli_file *file, gr_value_kind kind, cli_tensor *out, gr_err *err);
 bool cli_pb_parse(cli_file *file, const uint8_t *data, size_t size, cli_tensor *out, gr_err *err);
 void cli_pb_write(const char *name, const gr_tensor_view *tensor, cli_text *out);
 
@@ -92,6 +97,7 @@ typedef struct cli_read_options {
     int rank;
     size_t max_inflated;
     bool pipes;
+    gr_value_kind kind; /* of a .pb */
 } cli_read_options;
 bool cli_tensors_read(const char *path, const cli_read_options *options, cli_tensor **out, size_t *count, gr_err *err);
 
