@@ -37,6 +37,7 @@ static double activation(double x, enum gr_gemm_act act)
     case GR_ACT_TANH: return tanh(x);
     case GR_ACT_SIGMOID: return 1 / (1 + exp(-x));
     case GR_ACT_SILU: return x / (1 + exp(-x));
+    case GR_ACT_QUICK_GELU: return x / (1 + exp(-1.702 * x));
     case GR_ACT_NONE: break;
     }
     return x;

@@ -211,6 +211,11 @@ void gr_spell_activation(gr_spell *s, const char *y, const char *activation, con
     else if (!strcmp(activation, "silu")) {
         gr_spell_node(s, "sigmoid = Sigmoid (%s)", x);
         gr_spell_node(s, "%s = Mul (%s, sigmoid)", y, x);
+    } else if (!strcmp(activation, "quick_gelu")) {
+        gr_spell_float(s, "alpha", dtype, 1.702);
+        gr_spell_node(s, "scaled = Mul (%s, alpha)", x);
+        gr_spell_node(s, "sigmoid = Sigmoid (scaled)");
+        gr_spell_node(s, "%s = Mul (%s, sigmoid)", y, x);
     } else
         gr_spell_node(s, "%s = Identity (%s)", y, x);
 }

@@ -56,7 +56,7 @@ void gr_spell_axes(gr_spell *s, const char *y, const char *op, const char *x, in
 void gr_spell_slice(gr_spell *s, const char *y, const char *x, int64_t axis, const char *begin, const char *end);
 /* n = the length of an axis of x as int64[1] */
 void gr_spell_length(gr_spell *s, const char *n, const char *x, int64_t axis);
-/* y = activation(x): "" (which is Identity), "gelu", "gelu_tanh", "relu", "tanh", "sigmoid", "silu" */
+/* y = activation(x): "" (which is Identity), "gelu", "gelu_tanh", "relu", "tanh", "sigmoid", "silu", "quick_gelu" */
 void gr_spell_activation(gr_spell *s, const char *y, const char *activation, const char *x, gr_dtype dtype);
 /* y = LayerNormalization(x, scale, bias) from `axis` (negative) to the last; bias may be NULL. */
 typedef struct gr_spell_norm {

@@ -13,7 +13,8 @@ static inline gr_status gr_act_parse(gr_attrs attrs, enum gr_gemm_act *out, gr_e
 {
     static const char *const names[] = {[GR_ACT_NONE] = "", [GR_ACT_GELU_ERF] = "gelu",
                                         [GR_ACT_GELU_TANH] = "gelu_tanh", [GR_ACT_RELU] = "relu",
-                                        [GR_ACT_TANH] = "tanh", [GR_ACT_SIGMOID] = "sigmoid", [GR_ACT_SILU] = "silu"};
+                                        [GR_ACT_TANH] = "tanh", [GR_ACT_SIGMOID] = "sigmoid", [GR_ACT_SILU] = "silu",
+                                        [GR_ACT_QUICK_GELU] = "quick_gelu"};
     const char *name;
     GR_TRY(gr_attr_string(attrs, "activation", "", &name, err));
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -33,6 +34,7 @@ static inline double gr_act_value(double x, enum gr_gemm_act act)
     case GR_ACT_TANH: return tanh(x);
     case GR_ACT_SIGMOID: return 1 / (1 + exp(-x));
     case GR_ACT_SILU: return x / (1 + exp(-x));
+    case GR_ACT_QUICK_GELU: return x / (1 + exp(-1.702 * x));
     case GR_ACT_NONE: break;
     }
     return x;
@@ -48,6 +50,7 @@ static inline enum gr_simd_unary gr_act_unary(enum gr_gemm_act act)
     case GR_ACT_TANH: return GR_V_TANH;
     case GR_ACT_SIGMOID: return GR_V_SIGMOID;
     case GR_ACT_SILU: return GR_V_SILU;
+    case GR_ACT_QUICK_GELU: return GR_V_QUICK_GELU;
     case GR_ACT_NONE: break;
     }
     return GR_V_UNARY_COUNT;

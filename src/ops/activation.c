@@ -69,15 +69,25 @@ FLOATS(gelu_tanh, x / 2 * (1 + tanh((__typeof__(x))0.79788456080286535588 * (x +
 PLAIN(mish, x * tanh(SOFTPLUS(x)))
 /* clang-format on */
 
+#define QUICK_GELU 1.702f
 static bool plain_swish(gr_step *s, gr_why *why)
 {
     float alpha = GR_PARAMS(struct params, s)->p[0];
-    if (alpha != 1) return gr_decline(why, "alpha is %g, not 1", (double)alpha);
+    if (alpha != 1 && alpha != QUICK_GELU) return gr_decline(why, "alpha is %g, neither 1 nor 1.702", (double)alpha);
     return gr_float_only(s, why);
 }
 /* clang-format off */
 /* x * sigmoid(alpha * x) */
-VECTOR(swish, GR_V_SILU, plain_swish, x * SIGMOID(p[0] * x))
+FLOATS(swish, x * SIGMOID(p[0] * x))
+REF(swish, .f32 = swish_f32, .f64 = swish_f64)
+/* clang-format on */
+static gr_status swish_simd(const gr_step *s, gr_err *err)
+{
+    (void)err;
+    const bool quick = GR_PARAMS(struct params, s)->p[0] == QUICK_GELU;
+    return gr_simd_unary_run(s, gr_simd_best()->unary[quick ? GR_V_QUICK_GELU : GR_V_SILU], 8);
+}
+static const gr_kernel swish_kernels[] = {{"simd", plain_swish, swish_simd, NULL}, {"ref", NULL, swish_ref, NULL}, {0}};
 
 /* x + bias below -lambd, x - bias above lambd, else 0; p = bias, lambd */
 FLOATS(shrink, x < -p[1] ? x + p[0] : x > p[1] ? x - p[0] : 0)

@@ -202,6 +202,7 @@ static bool epilogue(const gr_dnnl_spec *s, const desc *c, dnnl_post_ops_t ops)
     case GR_ACT_TANH: status = append_eltwise(ops, dnnl_eltwise_tanh, 0); break;
     case GR_ACT_SIGMOID: status = append_eltwise(ops, dnnl_eltwise_logistic, 0); break;
     case GR_ACT_SILU: status = append_eltwise(ops, dnnl_eltwise_swish, 1); break;
+    case GR_ACT_QUICK_GELU: status = append_eltwise(ops, dnnl_eltwise_swish, 1.702f); break;
     }
     if (status == dnnl_success && s->residual) status = dnnl_post_ops_append_binary(ops, dnnl_binary_add, ref(c));
     return status == dnnl_success;

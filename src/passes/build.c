@@ -3,6 +3,7 @@
  * Building what rewrites have in common beyond nodes with one output.
  */
 #include "build.h"
+#include <math.h>
 
 gr_node *gr_build_outputs(gr_build *b, const char *domain, const char *name, gr_attrs attrs, uint32_t nin,
                           gr_value *const *in, uint32_t nout, const char *const *out_names)
@@ -41,4 +42,21 @@ gr_value *gr_build_unsqueeze(gr_build *b, gr_value *x, int64_t axis)
     if (!x) return NULL;
     if (!in[1]) return gr_err_write(b->err, GR_ENOMEM, "out of memory"), NULL;
     return gr_build_node(b, "", "Unsqueeze", (gr_attrs){0}, 2, in);
+}
+
+#define QUICK_GELU 1.702f /* the factor of "quick_gelu" */
+
+const char *gr_activation_name(const gr_node *n)
+{
+    const char *approximate = "none";
+    if (gr_is_named(n, "Relu")) return "relu";
+    if (gr_is_named(n, "Tanh")) return "tanh";
+    if (gr_is_named(n, "Sigmoid")) return "sigmoid";
+    if (gr_is_named(n, "Swish")) {
+        float alpha = 0;
+        if (gr_attr_float(n->attrs, "alpha", 1, &alpha, NULL) != GR_OK) return NULL;
+        return alpha == 1 ? "silu" : fabsf(alpha - QUICK_GELU) < 1e-6f ? "quick_gelu" : NULL;
+    }
+    if (gr_attr_string(n->attrs, "approximate", "none", &approximate, NULL) != GR_OK) return NULL;
+    return !strcmp(approximate, "tanh") ? "gelu_tanh" : "gelu";
 }

@@ -16,4 +16,7 @@ gr_value *gr_build_reshape(gr_build *b, gr_value *x, int rank, const int64_t *sh
 gr_value *gr_build_transpose(gr_build *b, gr_value *x, int rank, const char *order);
 gr_value *gr_build_unsqueeze(gr_build *b, gr_value *x, int64_t axis);
 
+/* The value of the attribute `activation` of linear layers that a node of one input stands for; NULL: none. */
+const char *gr_activation_name(const gr_node *n);
+
 #endif

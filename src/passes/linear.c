@@ -4,7 +4,7 @@
  * A transposed constant becomes an attribute, so that a weight is never copied for it. The activation requires gelu; the
  * residual is taken last, after LayerNorm had its chance.
  */
-#include "match.h"
+#include "build.h"
 #include "passes.h"
 
 static bool is_matrix(const gr_value *w) { return w->konst && w->type.rank == 2 && w->type.dtype == GR_FLOAT; }
@@ -48,6 +48,22 @@ static gr_value *rewrite_matmul(gr_build *b, const gr_match *m)
 static const char *const matmul_patterns[] = {"(Add (MatMul x $w) $b)", "(Add (MatMul x t:(Transpose $w)) $b)",
                                               "(MatMul x t:(Transpose $w))", NULL};
 
+/* ---- without a bias, once nothing can bring one any more ---- */
+
+static const char *const bare_patterns[] = {"(MatMul x $w)", NULL};
+
+static bool check_late_bias(const gr_match *m, gr_why *why)
+{
+    const gr_node *n = gr_bound_node(m, "n");
+    const char *activation = "";
+    if (gr_attr_string(n->attrs, "activation", "", &activation, NULL) != GR_OK || *activation)
+        return gr_nomatch(why, "the layer has an activation already");
+    return is_row(gr_bound(m, "b"), n->out[0]->type.dims[n->out[0]->type.rank - 1]) ||
+           gr_nomatch(why, "the bias is not a row");
+}
+
+static const char *const late_bias_patterns[] = {"(Add n:(Linear x $w) $b)", NULL};
+
 /* ---- Gemm ---- */
 
 static bool plain_gemm(const gr_node *n)
@@ -81,6 +97,12 @@ static gr_value *rewrite_gemm(gr_build *b, const gr_match *m)
 }
 
 static const char *const gemm_patterns[] = {"(Gemm x $w $b)", NULL};
+
+static gr_value *rewrite_late_bias(gr_build *b, const gr_match *m)
+{
+    return linear(b, gr_bound(m, "x"), gr_bound(m, "w"), gr_bound(m, "b"), NULL, is_transposed(gr_bound_node(m, "n")),
+                  "");
+}
 
 /* ---- between two Reshapes ---- */
 
@@ -123,34 +145,22 @@ static const char *const reshaped_patterns[] = {"(Reshape n:(Linear f ...) _)", 
 
 /* ---- activation ---- */
 
-static const char *activation_of(const gr_node *n)
-{
-    const char *approximate = "none";
-    if (gr_is_named(n, "Relu")) return "relu";
-    if (gr_is_named(n, "Tanh")) return "tanh";
-    if (gr_is_named(n, "Swish")) {
-        float alpha = 0;
-        return gr_attr_float(n->attrs, "alpha", 1, &alpha, NULL) == GR_OK && alpha == 1 ? "silu" : NULL;
-    }
-    if (gr_attr_string(n->attrs, "approximate", "none", &approximate, NULL) != GR_OK) return NULL;
-    return !strcmp(approximate, "tanh") ? "gelu_tanh" : "gelu";
-}
-
 static bool check_activation(const gr_match *m, gr_why *why)
 {
     const gr_node *n = gr_bound_node(m, "n");
     if (*own_activation(n) || gr_in(n, 3)) return gr_nomatch(why, "the layer has an activation already");
-    return activation_of(m->root) != NULL;
+    return gr_activation_name(m->root) != NULL;
 }
 
 static gr_value *rewrite_activation(gr_build *b, const gr_match *m)
 {
     const gr_node *n = gr_bound_node(m, "n");
-    return linear(b, gr_in(n, 0), gr_in(n, 1), gr_in(n, 2), NULL, is_transposed(n), activation_of(m->root));
+    return linear(b, gr_in(n, 0), gr_in(n, 1), gr_in(n, 2), NULL, is_transposed(n), gr_activation_name(m->root));
 }
 
 static const char *const activation_patterns[] = {"(Gelu n:(Linear _ ...))", "(Relu n:(Linear _ ...))",
-                                                  "(Tanh n:(Linear _ ...))", "(Swish n:(Linear _ ...))", NULL};
+                                                  "(Tanh n:(Linear _ ...))", "(Swish n:(Linear _ ...))",
+                                                  "(Sigmoid n:(Linear _ ...))", NULL};
 
 /* ---- residual ---- */
 
@@ -178,7 +188,8 @@ static const char *const residual_patterns[] = {"(Add n:(Linear _ ...) r)", NULL
 static const gr_rule rules[] = {{"linear", matmul_patterns, check_weight, rewrite_matmul, "MatMul", has_weight, false},
                                 {"linear-gemm", gemm_patterns, check_gemm, rewrite_gemm, "Gemm", has_weight, false},
                                 REWRITES(reshaped)};
-static const gr_rule activations[] = {REWRITES(activation), REWRITES(reshaped), REWRITES(activation)};
+static const gr_rule activations[] = {{"linear-bare", bare_patterns, check_weight, rewrite_matmul, NULL, NULL, false},
+                                      REWRITES(late_bias), REWRITES(activation), REWRITES(reshaped), REWRITES(activation)};
 static const gr_rule late[] = {REWRITES(reshaped), REWRITES(residual)};
 
 static gr_status apply(gr_graph *g, const gr_rule *list, size_t n, int *hits, gr_err *err)

@@ -7,6 +7,7 @@
  * the file; where the file has floats, the scales are taken out of the sum, unless the graph is strict: then they are
  * products of floats. Requires quant-weights and gelu.
  */
+#include "build.h"
 #include "passes.h"
 #include "quant.h"
 
@@ -239,25 +240,16 @@ static gr_value *rewrite_bias(gr_build *b, const gr_match *m)
     return extended(b, n, bias_slot(n), gr_bound(m, "b"), NULL);
 }
 
-static const char *named_activation(const gr_node *n)
-{
-    const char *approximate = "none";
-    if (gr_is_named(n, "Relu")) return "relu";
-    if (gr_is_named(n, "Tanh")) return "tanh";
-    if (gr_attr_string(n->attrs, "approximate", "none", &approximate, NULL) != GR_OK) return NULL;
-    return !strcmp(approximate, "tanh") ? "gelu_tanh" : "gelu";
-}
-
 static bool check_activation(const gr_match *m, gr_why *why)
 {
     const gr_node *n = gr_bound_node(m, "n");
     if (*activation_of(n) || gr_in(n, bias_slot(n) + 1)) return gr_nomatch(why, "the layer has an activation already");
-    return named_activation(m->root) != NULL;
+    return gr_activation_name(m->root) != NULL;
 }
 
 static gr_value *rewrite_activation(gr_build *b, const gr_match *m)
 {
-    return extended(b, gr_bound_node(m, "n"), 0, NULL, named_activation(m->root));
+    return extended(b, gr_bound_node(m, "n"), 0, NULL, gr_activation_name(m->root));
 }
 
 static bool check_residual(const gr_match *m, gr_why *why)
@@ -281,7 +273,8 @@ static gr_value *rewrite_residual(gr_build *b, const gr_match *m)
 #define LAYERS(before, after)                                                                                          \
     "(" before " n:(QuantizedLinear _ ...)" after ")", "(" before " n:(WeightOnlyLinear _ ...)" after ")"
 static const char *const bias_patterns[] = {LAYERS("Add", " $b"), NULL};
-static const char *const activation_patterns[] = {LAYERS("Gelu", ""), LAYERS("Relu", ""), LAYERS("Tanh", ""), NULL};
+static const char *const activation_patterns[] = {LAYERS("Gelu", ""), LAYERS("Relu", ""), LAYERS("Tanh", ""), LAYERS("Swish", ""),
+                                                  LAYERS("Sigmoid", ""), NULL};
 static const char *const residual_patterns[] = {LAYERS("Add", " r"), NULL};
 
 /* Two factors first: of them the first alone may look like all. */

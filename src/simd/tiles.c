@@ -35,6 +35,7 @@ VINLINE vf activated(vf v, enum gr_gemm_act act)
     case GR_ACT_TANH: return vtanh(v);
     case GR_ACT_SIGMOID: return vsigmoid(v);
     case GR_ACT_SILU: return vsilu(v);
+    case GR_ACT_QUICK_GELU: return vquick_gelu(v);
     case GR_ACT_NONE: break;
     }
     return v;
@@ -76,6 +77,7 @@ static __attribute__((noinline)) void finish(const gr_tile *t, int rows, const f
     case GR_ACT_TANH: finish_rows(t, rows, sums, stride, GR_ACT_TANH); break;
     case GR_ACT_SIGMOID: finish_rows(t, rows, sums, stride, GR_ACT_SIGMOID); break;
     case GR_ACT_SILU: finish_rows(t, rows, sums, stride, GR_ACT_SILU); break;
+    case GR_ACT_QUICK_GELU: finish_rows(t, rows, sums, stride, GR_ACT_QUICK_GELU); break;
     }
 }
 
