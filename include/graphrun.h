@@ -337,6 +337,58 @@ typedef struct gr_step_info {
 } gr_step_info;
 GR_API gr_status gr_session_step(const gr_session *session, size_t index, gr_step_info *out, gr_err *err);
 
+/* ---- Generation ---------------------------------------------------------------------------------------------- */
+
+/* A causal language model that goes on from token ids: exports with a cache (past keys and values in, present ones
+ * out), with both forms in one file behind a switch, or without a cache. What inputs and outputs are for is recognised
+ * by what the graph does with them. Where it can, a cache grows in place: a step copies none of the past. */
+typedef struct gr_generator gr_generator;
+
+/* GR_EUNSUPPORTED, with a sentence about what is missing, for a model that is no causal decoder. `options` (may be NULL)
+ * are those of the session inside. The model must outlive the generator, which serves one thread at a time. */
+GR_API gr_status gr_generator_create(gr_model *model, const gr_session_options *options, gr_generator **out, gr_err *err);
+/* NULL is allowed. */
+GR_API void gr_generator_free(gr_generator *generator);
+
+typedef struct gr_generate_options {
+    size_t struct_size;     /* sizeof(gr_generate_options) */
+    int64_t max_new_tokens; /* 0: 20 */
+    int64_t num_beams;      /* 0 or 1: no beam search */
+    bool do_sample;         /* draw tokens at random instead of taking the likeliest; not with beams */
+    float temperature;      /* 0: 1 */
+    float top_p;            /* 0: 1, all */
+    int64_t top_k;          /* 0: all */
+    uint64_t seed;          /* one seed, one result, whatever the batch */
+    float length_penalty;   /* beams are ranked by log probability / length ^ this; 0: 1 */
+    const int64_t *eos;     /* tokens that end a sequence */
+    size_t eos_count;
+    size_t max_batch;       /* prompts that run together; 0: 16 */
+    bool copy_cache;        /* true: let the graph copy the past in every step, as if it could not grow in place */
+} gr_generate_options;
+
+/* Token ids; as a result owned by the generator until its next run or end. */
+typedef struct gr_sequence {
+    const int64_t *ids;
+    size_t count;
+} gr_sequence;
+
+/* Go on from each of `count` prompts. results[i] are the tokens after prompt i, the one that ended it included. `options`
+ * may be NULL. A prompt's tokens do not depend on what runs beside it, save for rounding where lengths differ. */
+GR_API gr_status gr_generator_run(gr_generator *generator, const gr_sequence *prompts, size_t count,
+                                  const gr_generate_options *options, gr_sequence *results, gr_err *err);
+/* Ask the run that is under way, if any, to stop soon with GR_ECANCELLED. From any thread or a signal handler. */
+GR_API void gr_generator_cancel(gr_generator *generator);
+
+/* Of the last run. */
+typedef struct gr_generate_info {
+    int64_t prompt_tokens, new_tokens;
+    int64_t steps;          /* runs of the model behind the first ones, which read the prompts */
+    double prompt_seconds, step_seconds;
+    size_t cache_bytes;
+    bool cached, in_place;  /* the model has a cache; it grew in place */
+} gr_generate_info;
+GR_API void gr_generator_info(const gr_generator *generator, gr_generate_info *out);
+
 /* Threads that a session with `threads` = 0 uses here: affinity and cgroup CPU quota, at least 1. */
 GR_API int gr_default_threads(void);
 

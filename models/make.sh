@@ -18,3 +18,9 @@ make bert-tiny --config bert --vocab 3000 --task masked-lm --opset 14 --attentio
 make bert-tiny-cls --config bert --vocab 3000 --task sequence-classification --labels 3 --opset 17 --seed 2
 make bert-tiny-encoder --config bert --vocab 3000 --exporter dynamo --opset 20 --seed 3
 make gpt2-tiny --config gpt2 --vocab 1000 --task causal-lm --opset 17 --seed 4
+
+for form in past plain merged; do
+    mkdir -p "$top/models/decoder-$form"
+    "${PYTHON:-python3}" "$top/tools/make_gpt2.py" "$top/models/decoder-$form/model.onnx" --form $form --layers 2 \
+        --hidden 16 --heads 2 --vocab 60 --positions 160 --std 0.4 --seed 5
+done

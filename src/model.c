@@ -56,6 +56,8 @@ static bool same_variant(const gr_variant *a, const gr_variant *b)
     if (a->passes || b->passes || a->raw != b->raw || a->by_row != b->by_row || a->nameless != b->nameless ||
         a->overridden.count != b->overridden.count)
         return false;
+    if (!a->switch_name != !b->switch_name || (a->switch_name && (strcmp(a->switch_name, b->switch_name) || a->switch_on != b->switch_on)))
+        return false;
     for (size_t i = 0; i < a->overridden.count; i++)
         if (strcmp(a->overridden.items[i], b->overridden.items[i])) return false;
     return true;
@@ -70,6 +72,23 @@ static void forget_names(gr_graph *g)
         for (int d = 0; d < t->rank; d++) dims[d] = t->dims[d].expr ? gr_sym_fresh(g->syms) : t->dims[d];
         t->dims = dims;
     }
+}
+
+/* Readers of an input of type bool see a constant; the input itself remains, for callers to feed. */
+static gr_status fix_switch(gr_graph *g, const gr_variant *v, gr_err *err)
+{
+    gr_value *input = gr_graph_find(g, v->switch_name);
+    int64_t dims[GR_MAX_RANK];
+    bool *on = GR_NEW(g->arena, bool);
+    if (!on) return gr_nomem(err);
+    *on = v->switch_on;
+    if (!input || !input->is_input || input->type.dtype != GR_BOOL || input->type.rank < 0)
+        return gr_fail(err, GR_EINVAL, "the model has no input '%s' of type bool", gr_show(v->switch_name));
+    for (int i = 0; i < input->type.rank; i++) dims[i] = 1;
+    gr_value *fixed = gr_graph_const(g, NULL, GR_BOOL, input->type.rank, dims, on);
+    if (!fixed) return gr_nomem(err);
+    gr_replace_uses(input, fixed);
+    return GR_OK;
 }
 
 /* A type that the file declares and that inference contradicts makes a bad model. Shapes are left alone: exporters
@@ -92,6 +111,7 @@ static gr_status build_variant(gr_model *m, const gr_variant *v, made *out, gr_e
     bool first = m->graphs == NULL;
     GR_TRY(gr_graph_build(m->doc, out->arena, &v->overridden, &out->graph, err));
     if (v->nameless) forget_names(out->graph);
+    if (v->switch_name) GR_TRY(fix_switch(out->graph, v, err));
     GR_TRY(gr_graph_infer(out->graph, FOLD_SMALL, err));
     if (first) {
         GR_TRY(check_declared(out->graph, &m->doc->graph->out, "output", err));
@@ -118,6 +138,7 @@ static gr_status add_variant(gr_model *m, const gr_variant *v, const gr_graph **
     n->variant = *v;
     n->variant.overridden.items = GR_NEWS(n->arena, v->overridden.count, const char *);
     gr_status status = n->variant.overridden.items ? GR_OK : gr_nomem(err);
+    if (v->switch_name && !(n->variant.switch_name = gr_arena_strdup(n->arena, v->switch_name))) status = gr_nomem(err);
     for (size_t i = 0; status == GR_OK && i < v->overridden.count; i++)
         if (!(n->variant.overridden.items[i] = gr_arena_strdup(n->arena, v->overridden.items[i]))) status = gr_nomem(err);
     if (status == GR_OK) status = build_variant(m, &n->variant, n, err);

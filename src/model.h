@@ -15,6 +15,8 @@ typedef struct gr_variant {
     bool by_row;     /* for sessions in bytes: activations that are quantised in the run may be so row by row */
     bool nameless;   /* dimensions with one name may differ, as some files' do */
     gr_doc_names overridden; /* initializers that are fed */
+    const char *switch_name; /* an input of type bool that is a constant in this graph; NULL: none */
+    bool switch_on;
     const gr_pass_options *passes; /* a graph made for this question alone, with these options; NULL: as for runs */
 } gr_variant;
 

@@ -3,6 +3,7 @@
  * Sessions: from named tensors to a plan's inputs and back, with a bounded cache of plans.
  */
 #include "model.h"
+#include "session.h"
 #include "exec/packs.h"
 #include "exec/plan.h"
 #include "exec/threads.h"
@@ -45,6 +46,7 @@ struct gr_session {
     void **given;        /* memory of the session that the last run has handed out */
     size_t ngiven;
     gr_tensor_view **views; /* of items, by output that is a sequence */
+    gr_session_mode mode;
     gr_doc_names fed;    /* overridden initializers of this run */
     volatile int cancel;
     double flops;
@@ -139,6 +141,8 @@ void gr_session_free(gr_session *s)
     gr_free(s);
 }
 
+void gr_session_set_mode(gr_session *s, const gr_session_mode *mode) { s->mode = *mode; }
+
 void gr_session_cancel(gr_session *s) { s->cancel = 1; }
 
 /* ---- room for as many inputs and outputs as a run has; grows only ---- */
@@ -198,7 +202,7 @@ static gr_status check_view(const char *name, const gr_tensor_view *t, bool shap
     if (out->size != t->size || (out->size && !t->data))
         return gr_fail(err, GR_EINPUT, "input '%s' comes with %zu bytes, its shape needs %zu", gr_show(name), t->size,
                        out->size);
-    if (!out->size) out->data = nothing;
+    if (!out->data) out->data = nothing;
     return GR_OK;
 }
 
@@ -467,7 +471,7 @@ static gr_status find_plan(gr_session *s, const lane *l, gr_plan **out, gr_err *
     int oldest = 0;
     s->clock++;
     for (int i = 0; i < s->nplans; i++) {
-        if (gr_plan_fits(s->plans[i].plan, l->graph, s->inputs, l->count, l->wanted)) {
+        if (gr_plan_fits(s->plans[i].plan, l->graph, s->inputs, l->count, l->wanted, &s->mode.caches)) {
             s->plans[i].used = s->clock;
             *out = s->plans[i].plan;
             return GR_OK;
@@ -476,7 +480,7 @@ static gr_status find_plan(gr_session *s, const lane *l, gr_plan **out, gr_err *
     }
     gr_plan_options o = {s->options.threads, s->options.max_memory, s->options.max_iterations,
                          gr_model_packs(s->model), s->options.log, s->options.log_user, s->options.profile,
-                         s->options.precision, s->options.skip_padding};
+                         s->options.precision, s->options.skip_padding, s->mode.caches};
     gr_plan *made;
     if (s->nplans == s->options.max_plans) {
         gr_plan_free(s->plans[oldest].plan);
@@ -528,7 +532,7 @@ static gr_status run_lane(gr_session *s, int which, gr_named_tensor *outputs, gr
 static gr_status settle(gr_session *s, const gr_named_tensor *inputs, size_t nin, const gr_named_tensor *outputs,
                         size_t nout, bool shape_only, gr_err *err)
 {
-    gr_variant variant = {.by_row = s->by_row};
+    gr_variant variant = {.by_row = s->by_row, .switch_name = s->mode.switch_name, .switch_on = s->mode.switch_on};
     lane *plain = &s->lanes[PLAIN];
     s->flops = 0;
     s->steps = 0;

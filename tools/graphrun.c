@@ -12,7 +12,7 @@ static const cli_command *const commands[] = {&cli_run_command, &cli_info_comman
                                               &cli_bench_command, &cli_profile_command,
                                               &cli_plan_command, &cli_explain_command,  &cli_print_command,
                                               &cli_ops_command,
-                                              &cli_heads_command, &cli_extract_command};
+                                              &cli_heads_command, &cli_extract_command, &cli_generate_command};
 #define COMMANDS (sizeof commands / sizeof *commands)
 
 static const cli_command *find(const char *word)

@@ -3,6 +3,7 @@
  * Planning: infer with numbers, keep what the wanted values need, prepare kernels, place buffers. Running: bind, loop.
  */
 #include "exec/plan_data.h"
+#include "exec/grow.h"
 #include "exec/packs.h"
 #include "exec/rows.h"
 #include "exec/threads.h"
@@ -144,6 +145,7 @@ static bool add_step(gr_plan *p, const gr_node *n)
         s->root = n->out[i]->id;
         if (!ps->dynamic) shape_tensor(&p->facts.types[n->out[i]->id], &s->t);
     }
+    if (!ps->dynamic) gr_grow_step(p, ps);
     p->nsteps++;
     return true;
 }
@@ -236,7 +238,7 @@ static gr_status place_buffers(gr_plan *p, uint32_t step, gr_err *err)
     bool taken = false;
     for (uint32_t o = 0; o < ps->nout; o++) {
         slot *s = ps->out[o] == NO_SLOT ? NULL : &p->slots[ps->out[o]];
-        if (!s) continue;
+        if (!s || s->place != IN_BLOCK) continue;
         if (!taken && take_over(p, ps, step, s, &s->buffer)) {
             p->buffers[s->buffer].last = s->last;
             taken = true;
@@ -503,9 +505,13 @@ void gr_plan_free(gr_plan *p)
     gr_arena_free(p->arena);
 }
 
-bool gr_plan_fits(const gr_plan *p, const gr_graph *g, const gr_tensor *inputs, size_t nwanted, gr_value *const *wanted)
+bool gr_plan_fits(const gr_plan *p, const gr_graph *g, const gr_tensor *inputs, size_t nwanted, gr_value *const *wanted,
+                  const gr_plan_caches *caches)
 {
+    const gr_plan_caches *own = &p->options.caches;
     if (p->graph != g || p->nwanted != nwanted) return false;
+    if (own->count != caches->count || (own->count && (own->capacity != caches->capacity || own->rows != caches->rows)))
+        return false;
     for (size_t i = 0; i < nwanted; i++)
         if (p->wanted[i] != wanted[i]) return false;
     for (size_t i = 0; i < g->ninputs; i++) {

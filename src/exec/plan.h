@@ -11,6 +11,15 @@
 
 typedef struct gr_plan gr_plan;
 
+/* Caches of keys and values that grow in place. Pair i: an input [batch, heads, past, size], and what Concat with new
+ * rows makes of it. Both are the same memory of the caller, in which each head has room for `capacity` tokens and
+ * `rows` sequences lie from one of the batch to the next; a run writes the new rows behind the past. */
+typedef struct gr_plan_caches {
+    size_t count;
+    const char *const *past, *const *present; /* names */
+    int64_t capacity, rows;
+} gr_plan_caches;
+
 typedef struct gr_plan_options {
     int threads;
     size_t max_memory;      /* of block and constants; 0: what the machine has */
@@ -21,6 +30,7 @@ typedef struct gr_plan_options {
     bool profile;           /* time every step */
     gr_precision precision; /* never GR_PRECISION_AUTO */
     bool skip_padding;      /* wanted values have zeros in rows that no other row of the sequence can see */
+    gr_plan_caches caches;  /* its arrays live as long as the plan; each pair as gr_cache_may_grow says */
 } gr_plan_options;
 
 /* Shapes of the graph's inputs, in their order, and values of the graph that are wanted. `inputs` need no data. */
@@ -28,7 +38,11 @@ gr_status gr_plan_new(const gr_graph *g, const gr_tensor *inputs, size_t nwanted
                       const gr_plan_options *options, gr_plan **out, gr_err *err);
 void gr_plan_free(gr_plan *plan);
 bool gr_plan_fits(const gr_plan *plan, const gr_graph *g, const gr_tensor *inputs, size_t nwanted,
-                  gr_value *const *wanted);
+                  gr_value *const *wanted, const gr_plan_caches *caches);
+
+/* Whether nothing but that Concat reads the past, and nothing but attention what it makes of it, so that the pair can
+ * be one memory. */
+bool gr_cache_may_grow(const gr_graph *g, const char *past, const char *present);
 
 /* Bytes of the block that a run needs, 64-byte aligned, and of what the plan itself keeps. */
 size_t gr_plan_block(const gr_plan *plan);

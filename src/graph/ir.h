@@ -46,6 +46,9 @@ typedef struct gr_tensor {
     int64_t elements; /* product of dims */
     size_t size;      /* bytes */
     void *data;
+    /* Elements from one item of axis 0 and of axis 1 to the next where they are apart, as in a cache with room for more
+     * tokens; 0: dense. Only what reads and extends caches meets such a tensor (exec/plan.h). */
+    int64_t row_pitch, head_pitch;
     bool is_const;    /* contents known before run and never changing: may be packed */
     bool aligned;     /* data is aligned to its element */
     bool mapped;      /* data lies in a read-only mapped file */

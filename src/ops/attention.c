@@ -263,6 +263,7 @@ typedef struct layout {
 
 static place place_of(const gr_tensor *t, int64_t size)
 {
+    if (t->head_pitch) return (place){t->row_pitch, t->head_pitch, size};
     if (t->rank == 4) return (place){t->dims[1] * t->dims[2] * size, t->dims[2] * size, size};
     return (place){t->dims[1] * t->dims[2], size, t->dims[2]};
 }

@@ -1,5 +1,5 @@
 graphrun --help
-for command in run info verify bench profile plan explain print ops; do
+for command in run info verify bench profile plan explain print ops generate; do
     echo
     graphrun $command --help
 done

@@ -44,7 +44,7 @@ extern const cli_command cli_run_command, cli_info_command, cli_verify_command, 
 
 extern const cli_command cli_compare_command, cli_diff_command;
 
-extern const cli_command cli_explain_command;
+extern const cli_command cli_explain_command, cli_generate_command;
 
 /* Fill the targets and the positional arguments. Handles --help. A mistake ends the process with status 2. `options`
  * ends with a NULL name. */
