@@ -15,11 +15,8 @@ static void check_refused(const char *text, gr_status status, const char *part)
     built b;
     err.text[0] = 0;
     gr_status got = build_text(text, &b, &err);
-    if (got != status || !strstr(err.text, part))
-        FAIL("expected %s with '%s', got %s: %s\n%s", gr_status_text(status), part, gr_status_text(got), err.text,
-             text);
-    else
-        CU_PASS("");
+    CHECK_THAT(got == status && strstr(err.text, part), "expected %s with '%s', got %s: %s\n%s", gr_status_text(status),
+               part, gr_status_text(got), err.text, text);
     if (got == GR_OK) built_free(&b);
 }
 
@@ -33,9 +30,8 @@ static void check_folds(const char *text, const char *name, int64_t count, const
         if (!strcmp(b.graph->output_names[i], name)) t = b.graph->outputs[i]->konst;
     if (!t || t->elements != count) FAIL("'%s' is not a constant of %lld elements\n%s", name, (long long)count, text);
     for (int64_t i = 0; t && t->elements == count && i < count; i++)
-        if (element_of(t, i) != want[i])
-            FAIL("'%s'[%lld] is %g, expected %g", name, (long long)i, element_of(t, i), want[i]);
-    CU_PASS("");
+        CHECK_THAT(element_of(t, i) == want[i], "'%s'[%lld] is %g, expected %g", name, (long long)i, element_of(t, i),
+                   want[i]);
     built_free(&b);
 }
 #define CHECK_FOLDS(text, name, ...)                                                                                   \

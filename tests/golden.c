@@ -167,11 +167,8 @@ static void compare(const golden *c, const char *got)
         const size_t n = strcspn(got, "\n");
         if (strncmp(got, want, n + 1)) break;
     }
-    if (*got || *want)
-        golden_fails(c, line, "is '%.*s', expected '%.*s'", (int)strcspn(got, "\n"), got, (int)strcspn(want, "\n"),
-                     want);
-    else
-        CU_PASS("");
+    CHECK_ELSE(!*got && !*want, golden_fails(c, line, "is '%.*s', expected '%.*s'", (int)strcspn(got, "\n"), got,
+                                             (int)strcspn(want, "\n"), want));
 }
 
 static void one_case(golden *c, char *(*run)(const golden *c), FILE *out)

@@ -83,9 +83,8 @@ static void check(int64_t m, int64_t n, int64_t k, int range, uint32_t *seed)
     gr_igemm_run(&p.g);
     int64_t wrong = 0;
     for (int64_t i = 0; i < m * n; i++) wrong += p.c[i] != sum_of(&p, i / n, i % n);
-    if (wrong)
-        FAIL("%lldx%lldx%lld, weights below %d, choice %u: %lld wrong sums", (long long)m, (long long)k, (long long)n,
-             range, choice & 127, (long long)wrong);
+    CHECK_THAT(!wrong, "%lldx%lldx%lld, weights below %d, choice %u: %lld wrong sums", (long long)m, (long long)k,
+               (long long)n, range, choice & 127, (long long)wrong);
     gr_free_aligned(pack, packed + 1);
     gr_free_aligned(p.a, rows + 1);
     gr_free_aligned(p.b, weights + 1);
@@ -103,7 +102,6 @@ static void test_sums(void)
         const int64_t k = i % 5 ? 1 + next_random(&seed) % (i % 12 ? 90 : 2100) : next_random(&seed) % 5;
         check(m, n, k, ranges[i % 6], &seed);
     }
-    CU_PASS("");
 }
 
 static CU_TestInfo tests[] = {{"exact sums", test_sums}, CU_TEST_INFO_NULL};

@@ -15,10 +15,7 @@ static void check_types(const char *text, const char *const *want)
     built b = infer_text(text);
     for (; b.graph && *want; want += 2) {
         const char *got = type_of_value(b.graph, want[0]);
-        if (strcmp(got, want[1]))
-            FAIL("'%s' is inferred as %s, expected %s", want[0], got, want[1]);
-        else
-            CU_PASS("");
+        CHECK_THAT(!strcmp(got, want[1]), "'%s' is inferred as %s, expected %s", want[0], got, want[1]);
     }
     built_free(&b);
 }
@@ -34,13 +31,7 @@ static const char *contents(const gr_graph *g, const char *name)
 }
 
 #define CHECK_CONTENTS(g, name, want)                                                                                  \
-    do {                                                                                                               \
-        const char *got_ = contents(g, name);                                                                          \
-        if (strcmp(got_, want))                                                                                        \
-            FAIL("'%s' holds %s, expected %s", name, got_, want);                                                      \
-        else                                                                                                           \
-            CU_PASS("");                                                                                               \
-    } while (0)
+    CHECK_THAT(!strcmp(contents(g, name), want), "'%s' holds %s, expected %s", name, contents(g, name), want)
 
 /* Heads split and merged the way TorchScript does it: each dimension taken out of Shape and put together again. */
 static void test_split_heads(void)

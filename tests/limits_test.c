@@ -73,12 +73,10 @@ static void check_case(const blow_up *c, bool passes)
         in[1] = INTS("s", 1, &count, (void *)(uintptr_t)c->s);
         status = gr_session_run(r.session, in, c->count ? 2 : 1, &out, 1, &err);
     }
-    if (status != GR_ELIMIT && status != GR_EMODEL && status != GR_EINPUT)
-        FAIL("%s: %s: %s\n%s", c->op, gr_status_text(status), err.text, c->text);
-    else if (!strstr(err.text, "node '") || !strstr(err.text, c->op) || strchr(err.text, '\n'))
-        FAIL("%s: %s", c->op, err.text);
-    else
-        CU_PASS("");
+    CHECK_THAT(status == GR_ELIMIT || status == GR_EMODEL || status == GR_EINPUT, "%s: %s: %s\n%s", c->op,
+               gr_status_text(status), err.text, c->text);
+    CHECK_THAT(strstr(err.text, "node '") && strstr(err.text, c->op) && !strchr(err.text, '\n'), "%s: %s", c->op,
+               err.text);
     close_running(&r);
 }
 

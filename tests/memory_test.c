@@ -53,11 +53,10 @@ static void check_plan(gr_buffer *b, size_t n, uint32_t steps, double most)
     for (size_t i = 0; i < n; i++)
         if (b[i].offset % ALIGN || b[i].offset + b[i].size > total)
             FAIL("buffer %zu of %zu bytes at %zu leaves the block of %zu", i, b[i].size, b[i].offset, total);
-    if (total < bound || (double)total > most * (double)bound)
-        FAIL("%zu buffers take %zu bytes, at their fullest step %zu are alive", n, total, bound);
+    CHECK_THAT(total >= bound && (double)total <= most * (double)bound,
+               "%zu buffers take %zu bytes, at their fullest step %zu are alive", n, total, bound);
     int count = overlaps(b, n);
-    if (count) FAIL("%d of %zu buffers overlap", count, n);
-    CU_PASS("");
+    CHECK_THAT(!count, "%d of %zu buffers overlap", count, n);
 }
 
 static void random_lifetimes(uint32_t n, uint32_t steps, uint32_t longest, double most)

@@ -96,11 +96,9 @@ static void inputs_of(const gr_graph *g, const gr_node *n, const feed *f, gr_ten
 static void compare(const op_case *c, size_t output, const gr_tensor *got, const char *how, const char *what)
 {
     char why[256];
-    if (!got || !same_tensor(got, c->want[output], why, sizeof why))
-        case_fails(c, "%s, %s: output '%s' %s", how, what, c->doc->graph->out.items[output].name,
-                   got ? why : "was not made");
-    else
-        CU_PASS("");
+    const bool same = got && same_tensor(got, c->want[output], why, sizeof why);
+    CHECK_ELSE(same, case_fails(c, "%s, %s: output '%s' %s", how, what, c->doc->graph->out.items[output].name,
+                                got ? why : "was not made"));
 }
 
 static void compare_outputs(const op_case *c, const gr_graph *g, const gr_node *n, gr_tensor **out, const char *how,
@@ -115,10 +113,9 @@ static void check_refusal(const op_case *c, gr_status status, const gr_err *err,
 {
     if (status == GR_OK)
         case_fails(c, "%s: it was not refused", how);
-    else if (!strstr(err->text, c->error))
-        case_fails(c, "%s: the sentence lacks '%s': %s", how, c->error, err->text);
     else
-        CU_PASS("");
+        CHECK_ELSE(strstr(err->text, c->error),
+                   case_fails(c, "%s: the sentence lacks '%s': %s", how, c->error, err->text));
 }
 
 static void run_kernel(const op_case *c, const gr_graph *g, const gr_node *n, const gr_kernel *k, variant v)

@@ -37,12 +37,11 @@ static void check_fates(const char *text, const expected *e)
         const gr_origin *o = origin_of(&p, e[n].node);
         if (!o)
             FAIL("'%s' has no fate", e[n].node);
-        else if (strcmp(gr_fate_name(o->fate), e[n].fate) || (o->into ? 1 : 0) != (e[n].into ? 1 : 0) ||
-                 (o->into && strcmp(o->into->op->name, e[n].into)))
-            FAIL("'%s' is %s into %s, expected %s into %s", e[n].node, gr_fate_name(o->fate),
-                 o->into ? o->into->op->name : "nothing", e[n].fate, e[n].into ? e[n].into : "nothing");
         else
-            CU_PASS("");
+            CHECK_THAT(!strcmp(gr_fate_name(o->fate), e[n].fate) && !o->into == !e[n].into &&
+                           (!o->into || !strcmp(o->into->op->name, e[n].into)),
+                       "'%s' is %s into %s, expected %s into %s", e[n].node, gr_fate_name(o->fate),
+                       o->into ? o->into->op->name : "nothing", e[n].fate, e[n].into ? e[n].into : "nothing");
     }
     CU_ASSERT_EQUAL(p.count, n);
     built_free(&b);

@@ -161,12 +161,8 @@ static void one_spelling(const char *name, const char *folder, gr_model *model, 
         return;
     }
     counts want = count_all(model), got = count_all(other);
-    if (!same_counts(&want, &got, why, sizeof why))
-        FAIL("%s, seed %u (%s): %s", name, seed, what, why);
-    else if (!same_values(model, other, set, why, sizeof why))
-        FAIL("%s, seed %u (%s): %s", name, seed, what, why);
-    else
-        CU_PASS("");
+    const bool same = same_counts(&want, &got, why, sizeof why) && same_values(model, other, set, why, sizeof why);
+    CHECK_THAT(same, "%s, seed %u (%s): %s", name, seed, what, why);
     gr_model_free(other);
     if (!getenv("GR_REWRITE_MODEL")) unlink(to);
 }

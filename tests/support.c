@@ -201,10 +201,9 @@ void check_floats(const gr_tensor_view *t, int64_t count, const float *want)
     for (int64_t i = 0; i < count; i++) {
         float x;
         memcpy(&x, (const char *)t->data + (size_t)i * sizeof x, sizeof x);
-        if (!close_enough(GR_FLOAT, (double)x, (double)want[i]))
-            FAIL("element %lld is %g, expected %g", (long long)i, (double)x, (double)want[i]);
+        CHECK_THAT(close_enough(GR_FLOAT, (double)x, (double)want[i]), "element %lld is %g, expected %g", (long long)i,
+                   (double)x, (double)want[i]);
     }
-    CU_PASS("");
 }
 
 uint32_t next_random(uint32_t *state)

@@ -12,15 +12,16 @@
 void fail_at(const char *file, unsigned line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 #define FAIL(...) fail_at(__FILE__, __LINE__, __VA_ARGS__)
 
-/* An assertion with a message for when it does not hold. */
-#define CHECK_THAT(condition, ...)                                                                                     \
+/* An assertion that does, or says, something when it does not hold. */
+#define CHECK_ELSE(condition, failure)                                                                                 \
     do {                                                                                                               \
         if (condition) {                                                                                               \
             CU_PASS("");                                                                                               \
         } else {                                                                                                       \
-            FAIL(__VA_ARGS__);                                                                                         \
+            failure;                                                                                                   \
         }                                                                                                              \
     } while (0)
+#define CHECK_THAT(condition, ...) CHECK_ELSE(condition, FAIL(__VA_ARGS__))
 /* `call` must succeed; shows the sentence in `err` if not. */
 #define CHECK_OK(call) CHECK_THAT((call) == GR_OK, "%s: %s", #call, err.text)
 /* `call` must fail with that status and a sentence that holds `text`. */

@@ -24,18 +24,12 @@ static void tear_down(void) { gr_arena_free(arena); }
 #define CHECK_TEXT(d, expected)                                                                                        \
     do {                                                                                                               \
         const char *text_ = gr_sym_text(syms, d);                                                                      \
-        if (strcmp(text_, expected))                                                                                   \
-            FAIL("%s is written '%s', expected '%s'", #d, text_, expected);                                            \
-        else                                                                                                           \
-            CU_PASS("");                                                                                               \
+        CHECK_THAT(!strcmp(text_, expected), "%s is written '%s', expected '%s'", #d, text_, expected);                \
     } while (0)
 #define CHECK_SAME(x, y)                                                                                               \
     do {                                                                                                               \
         gr_dim x_ = (x), y_ = (y);                                                                                     \
-        if (!gr_dim_same(x_, y_))                                                                                      \
-            FAIL("%s is %s, %s is %s", #x, gr_sym_text(syms, x_), #y, gr_sym_text(syms, y_));                          \
-        else                                                                                                           \
-            CU_PASS("");                                                                                               \
+        CHECK_THAT(gr_dim_same(x_, y_), "%s is %s, %s is %s", #x, gr_sym_text(syms, x_), #y, gr_sym_text(syms, y_));   \
     } while (0)
 #define K(k)       GR_DIM(k)
 #define ADD(x, y)  gr_sym_add(syms, x, y)
