@@ -147,12 +147,14 @@ static void set_passes(golden *c, const char *list, unsigned line)
     }
 }
 
-static void find_passes(golden *c)
+static void find_settings(golden *c)
 {
-    static const char mark[] = "# passes: ";
+    static const char passes[] = "# passes: ", fold[] = "# fold: ";
     unsigned line = c->line;
-    for (const char *at = c->model; *at; at = after_line(at), line++)
-        if (starts(at, mark)) set_passes(c, at + strlen(mark), line);
+    for (const char *at = c->model; *at; at = after_line(at), line++) {
+        if (starts(at, passes)) set_passes(c, at + strlen(passes), line);
+        if (starts(at, fold)) c->fold = strtoul(at + strlen(fold), NULL, 10);
+    }
 }
 
 static void compare(const golden *c, const char *got)
@@ -173,7 +175,7 @@ static void compare(const golden *c, const char *got)
 
 static void one_case(golden *c, char *(*run)(const golden *c), FILE *out)
 {
-    find_passes(c);
+    find_settings(c);
     char *got = run(c);
     if (got && !out) compare(c, got);
     if (out) fprintf(out, "%s-->\n%s", c->model, got ? got : c->want ? c->want : "");
@@ -193,7 +195,7 @@ void golden_file(const char *path, char *(*run)(const golden *c))
     char *text = read_text(path), *new_text = NULL;
     size_t size;
     FILE *out = write && !strcmp(write, "write") ? open_memstream(&new_text, &size) : NULL;
-    golden c = {.file = strstr(path, "tests/passes")};
+    golden c = {.file = strstr(path, "tests/passes"), .fold = 1 << 20};
     if (!text) {
         FAIL("%s cannot be read", path);
         return;

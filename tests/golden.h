@@ -16,6 +16,7 @@ typedef struct golden {
     char *model;      /* as the file has it, without the line that ends it */
     char *want;       /* what is expected afterwards, NULL: nothing yet */
     unsigned want_line;
+    size_t fold;    /* bytes up to which constants are computed */
     size_t npasses; /* that are run; 0: all */
     const char *passes[GOLDEN_PASSES];
 } golden;

@@ -143,13 +143,16 @@ static bool find_product(found *f, gr_value *v, double outer, int steps)
     if (steps == MAX_STEPS) return false;
     gr_value *next = f->whole ? NULL : reshaped(inner);
     if (next) return find_product(f, next, outer, steps + 1);
+    bool masked = false;
     for (int which = 0; which < 2; which++) {
         found before = *f;
         next = under_mask(f, inner, which, outer);
         if (next && find_product(f, next, outer, steps + 1)) return true;
+        masked |= next != NULL;
         *f = before;
     }
-    return miss(f, inner->def, "what is done to the scores is neither a factor nor a mask");
+    /* What is wrong below a mask has been noted there. */
+    return masked ? false : miss(f, inner->def, "what is done to the scores is neither a factor nor a mask");
 }
 
 /* ---- from the softmax on to the end ---- */

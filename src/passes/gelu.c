@@ -50,6 +50,19 @@ static bool check_swish(const gr_match *m, gr_why *why)
     return check(m, why);
 }
 
+/* A gate times something else is no attempt at it. */
+static bool gates_itself(const gr_node *sigmoid)
+{
+    const gr_value *x = gr_in(sigmoid, 0);
+    const gr_node *factor = x->konst ? NULL : x->def;
+    for (const gr_use *u = sigmoid->out[0]->uses; u; u = u->next)
+        for (uint32_t i = 0; gr_is_op(u->user, "Mul") && i < 2; i++) {
+            const gr_value *v = gr_in(u->user, i);
+            if (v == x || (gr_is_op(factor, "Mul") && (v == gr_in(factor, 0) || v == gr_in(factor, 1)))) return true;
+        }
+    return false;
+}
+
 static gr_value *rewrite_swish(gr_build *b, const gr_match *m)
 {
     double alpha = 1;
@@ -61,7 +74,7 @@ static gr_value *rewrite_swish(gr_build *b, const gr_match *m)
 
 static const gr_rule rules[] = {{"gelu-erf", erf_patterns, check, rewrite_erf, "Erf", NULL, true},
                                 {"gelu-tanh", tanh_patterns, check, rewrite_tanh, "Tanh", NULL, false},
-                                {"swish", swish_patterns, check_swish, rewrite_swish, NULL, NULL, false}};
+                                {"swish", swish_patterns, check_swish, rewrite_swish, "Sigmoid", gates_itself, false}};
 
 gr_status gr_pass_gelu(gr_graph *g, int *hits, gr_err *err)
 {

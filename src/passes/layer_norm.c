@@ -171,8 +171,8 @@ static gr_value *rewrite_instance(gr_build *b, const gr_match *m)
 static const gr_rule rules[] = {
     {"root", root_patterns, check_root, rewrite_root, NULL, NULL, false},
     {"layer-norm", patterns, check, rewrite, "ReduceMean", NULL, false},
-    {"layer-norm-instance", instance_patterns, check_instance, rewrite_instance, NULL, NULL, false},
-    {"rms-norm", rms_patterns, check_rms, rewrite_rms, NULL, NULL, false}};
+    {"layer-norm-instance", instance_patterns, check_instance, rewrite_instance, "InstanceNormalization", NULL, false},
+    {"rms-norm", rms_patterns, check_rms, rewrite_rms, "ReduceMean", NULL, false}};
 
 gr_status gr_pass_layer_norm(gr_graph *g, int *hits, gr_err *err)
 {

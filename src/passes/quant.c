@@ -194,7 +194,8 @@ static gr_value *rewrite_product(gr_build *b, const gr_match *m)
     return gr_build_node(b, "graphrun", "WeightOnlyLinear", gr_build_attrs(b, 4, attrs), 5, in);
 }
 
-static const char *const product_patterns[] = {"(MatMul x e)", "(Gemm x e ...)", NULL};
+static const char *const product_patterns[] = {"(MatMul x e)", NULL};
+static const char *const gemm_patterns[] = {"(Gemm x e ...)", NULL};
 
 /* ---- bias, activation, residual ---- */
 
@@ -293,6 +294,7 @@ static const gr_rule rules[] = {
     {"quant-integer", integer_patterns, check_integer, rewrite_integer, "MatMulInteger", has_weight, false},
     {"quant-to-float", to_float_patterns, check_to_float, rewrite_to_float, "MatMulIntegerToFloat", has_weight, false},
     {"quant-product", product_patterns, check_product, rewrite_product, "MatMul", has_codes, false},
+    {"quant-gemm", gemm_patterns, check_product, rewrite_product, "Gemm", has_codes, false},
     {"quant-bias", bias_patterns, check_bias, rewrite_bias, NULL, NULL, false},
     {"quant-activation", activation_patterns, check_activation, rewrite_activation, NULL, NULL, false},
 };

@@ -93,8 +93,14 @@ static gr_status widen_cast(walk *w, gr_node *n)
     if (is_16_bit(x) && !(x = wide_of(w, x))) return no_value(w);
     if (x->type.dtype != GR_FLOAT && !(x = cast(w, x, GR_FLOAT, n))) return no_value(w);
     w->wide[out->id] = x;
-    ++*w->hits;
     return GR_OK;
+}
+
+/* A Cast that makes the first float form of a value: it stays, and others read it, too. */
+static bool is_widening(const walk *w, const gr_node *n)
+{
+    const gr_value *x = gr_in(n, 0);
+    return gr_is_op(n, "Cast") && is_16_bit(x) && !x->konst && !w->wide[x->id] && n->out[0]->type.dtype == GR_FLOAT;
 }
 
 /* Whether n accepts the inputs it has now; if so its outputs get the element types that follow. */
@@ -126,6 +132,10 @@ static gr_status widen_node(walk *w, gr_node *n)
     bool touched = false;
     if (n->nsubgraphs || !all_tensors(n)) return keep_inputs(w, n);
     if (gr_is_op(n, "Cast") && is_16_bit(n->out[0]) && gr_in(n, 0)) return widen_cast(w, n);
+    if (is_widening(w, n)) {
+        w->wide[gr_in(n, 0)->id] = n->out[0];
+        return GR_OK;
+    }
     for (uint32_t i = 0; i < n->nin; i++) touched |= is_16_bit(gr_in(n, i));
     for (uint32_t i = 0; i < n->nin && !touched; i++) {
         const gr_value *v = gr_in(n, i);
