@@ -29,25 +29,29 @@ typedef struct naming {
     gr_arena *arena;
 } naming;
 
-static const char *renamed(naming *n, const char *name)
+/* `inside` a branch names are those of its own values, but for what it reads of the graph around it. */
+static const char *renamed(naming *n, const char *name, bool inside)
 {
     char number[24];
     size_t i = 0;
     if (!name || !*name || gr_graph_find(n->before, name)) return name;
     while (i < n->count && strcmp(n->names[i], name)) i++;
+    if (i == n->count && inside) return name;
     if (i == n->count) *GR_PUSH(n->arena, n->names, n->count, n->cap) = name;
     snprintf(number, sizeof number, "_%zu", i + 1);
     return gr_arena_strdup(n->arena, number);
 }
 
-static void rename_values(naming *n, gr_doc_graph *g)
+static void rename_values(naming *n, gr_doc_graph *g, bool inside)
 {
     for (size_t k = 0; k < g->nodes.count; k++) {
         gr_doc_node *node = &g->nodes.items[k];
-        for (size_t i = 0; i < node->in.count; i++) node->in.items[i] = renamed(n, node->in.items[i]);
-        for (size_t i = 0; i < node->out.count; i++) node->out.items[i] = renamed(n, node->out.items[i]);
+        for (size_t i = 0; i < node->in.count; i++) node->in.items[i] = renamed(n, node->in.items[i], inside);
+        for (size_t i = 0; i < node->out.count; i++) node->out.items[i] = renamed(n, node->out.items[i], inside);
+        for (size_t i = 0; i < node->attrs.count; i++)
+            if (node->attrs.items[i].type == GR_ATTR_GRAPH) rename_values(n, node->attrs.items[i].g, true);
     }
-    for (size_t i = 0; i < g->ninit; i++) g->init[i]->name = renamed(n, g->init[i]->name);
+    for (size_t i = 0; i < g->ninit; i++) g->init[i]->name = renamed(n, g->init[i]->name, inside);
     g->info.count = 0;
 }
 
@@ -76,7 +80,7 @@ char *golden_text(const gr_graph *g, const gr_graph *before)
     const gr_text_options print = {.max_elements = LARGE, .content = content};
     if (gr_graph_lower_as(g, &how, &doc, &err) != GR_OK) return NULL;
     naming n = {.before = before, .arena = doc->arena};
-    rename_values(&n, doc->graph);
+    rename_values(&n, doc->graph, false);
     FILE *f = open_memstream(&text, &size);
     if (!f || gr_doc_print_text(doc, &print, append, f, &err) != GR_OK) abort();
     fclose(f);

@@ -64,6 +64,26 @@ static gr_status lower_graph(gr_lowering *l, const gr_graph *g, gr_doc_graph **o
 
 /* ---- nodes ---- */
 
+const char *gr_lower_name(const gr_lowering *l, const gr_value *v)
+{
+    const char *outside = v && l->captured ? l->captured[v->id] : NULL;
+    return outside ? outside : v ? v->name : "";
+}
+
+/* A graph inside node n, which reads what n captures now. */
+static gr_status lower_inside(gr_lowering *l, const gr_node *n, const gr_graph *g, gr_doc_graph **out)
+{
+    const char *const *around = l->captured;
+    const char **names = GR_NEWS(l->arena, (size_t)g->nvalues + 1, const char *);
+    if (!names) return gr_nomem(l->err);
+    for (uint32_t i = 0; i < n->ncaptured; i++)
+        names[g->inputs[g->ninputs - g->ncaptured + i]->id] = gr_lower_name(l, gr_in(n, n->nin - n->ncaptured + i));
+    l->captured = names;
+    gr_status status = lower_graph(l, g, out);
+    l->captured = around;
+    return status;
+}
+
 /* Attributes as they are, but graphs among them as they are now. */
 static gr_status lower_attrs(gr_lowering *l, const gr_node *n, gr_attrs *out)
 {
@@ -75,12 +95,10 @@ static gr_status lower_attrs(gr_lowering *l, const gr_node *n, gr_attrs *out)
     for (size_t i = 0; i < n->attrs.count; i++)
         for (uint32_t k = 0; k < n->nsubgraphs; k++)
             if (items[i].type == GR_ATTR_GRAPH && !strcmp(items[i].name, n->op->graphs[k]))
-                GR_TRY(lower_graph(l, n->subgraphs[k], &items[i].g));
+                GR_TRY(lower_inside(l, n, n->subgraphs[k], &items[i].g));
     *out = (gr_attrs){n->attrs.count, items};
     return GR_OK;
 }
-
-static const char *name_here(const gr_value *v) { return v ? v->name : ""; }
 
 /* Input 1 of these was an attribute before an opset. */
 static const struct moved {
@@ -133,8 +151,8 @@ static gr_status lower_node(gr_lowering *l, const gr_node *n, gr_lower_nodes *no
     uint32_t nin = n->nin - n->ncaptured;
     const char **in = GR_NEWS(l->arena, nin, const char *), **results = GR_NEWS(l->arena, n->nout, const char *);
     if (!out || !in || !results) return gr_nomem(l->err);
-    for (uint32_t i = 0; i < nin; i++) in[i] = name_here(gr_in(n, i));
-    for (uint32_t i = 0; i < n->nout; i++) results[i] = name_here(n->out[i]);
+    for (uint32_t i = 0; i < nin; i++) in[i] = gr_lower_name(l, gr_in(n, i));
+    for (uint32_t i = 0; i < n->nout; i++) results[i] = gr_lower_name(l, n->out[i]);
     const char *domain = n->op->domain ? n->op->domain : "";
     *out = (gr_doc_node){.name = n->name, .op_type = n->op->name, .domain = domain, .overload = "",
                          .in = {nin, in}, .out = {n->nout, results}, .attrs = n->attrs};
@@ -186,11 +204,12 @@ static gr_status lower_output(gr_lowering *l, const gr_graph *g, size_t i, gr_lo
 {
     const gr_value *v = g->outputs[i];
     if (!gr_lower_value(l->arena, v, g->output_names[i], out)) return gr_nomem(l->err);
-    if (!strcmp(v->name, g->output_names[i])) return GR_OK;
+    const char *name = gr_lower_name(l, v);
+    if (!strcmp(name, g->output_names[i])) return GR_OK;
     const char **names = GR_NEWS(l->arena, 2, const char *);
     gr_doc_node *n = GR_PUSH(l->arena, nodes->items, nodes->count, nodes->cap);
     if (!names || !n) return gr_nomem(l->err);
-    names[0] = v->name;
+    names[0] = name;
     names[1] = g->output_names[i];
     *n = (gr_doc_node){.name = "", .op_type = "Identity", .domain = "", .overload = "", .in = {1, names},
                        .out = {1, names + 1}};

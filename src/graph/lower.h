@@ -39,6 +39,9 @@ typedef struct gr_lowering {
     gr_arena *arena; /* of the document */
     const gr_lower_options *options;
     const gr_graph *root;
+    /* Of the graph that is being written, if it stands inside another: what the file calls the values that it captures, by
+     * their ids. Passes may have put others in their place outside. */
+    const char *const *captured;
     gr_doc *doc;
     bool ours, contrib; /* domains that nodes need */
     gr_names bodies;    /* their text to a gr_doc_function */
@@ -54,6 +57,9 @@ typedef struct gr_lower_nodes {
     const gr_node **origins;
     size_t norigins, origin_cap;
 } gr_lower_nodes;
+
+/* What the file calls a value of the graph that is being written; "": an absent one. */
+const char *gr_lower_name(const gr_lowering *l, const gr_value *v);
 
 /* A name that no node has yet: `name`, or that with a number. "" stays what it is. */
 gr_status gr_lower_node_name(gr_lowering *l, const char *name, const char **out);

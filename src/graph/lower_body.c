@@ -123,7 +123,7 @@ static gr_status bind_values(gr_lowering *l, const gr_node *n, const gr_doc_func
 {
     for (size_t i = 0; i < f->in.count; i++) {
         const gr_value *v = gr_in(n, (uint32_t)i);
-        GR_TRY(call_it(l, r, f->in.items[i], v ? v->name : ""));
+        GR_TRY(call_it(l, r, f->in.items[i], gr_lower_name(l, v)));
     }
     for (size_t i = 0; i < f->out.count; i++) {
         const gr_value *v = gr_out(n, (uint32_t)i);
