@@ -213,10 +213,23 @@ static void test_file(void)
     golden_file(path, run_case);
 }
 
+/* But for one that only graphs of int8 sessions have, as it changes values. */
+static bool has_cases(const char *pass)
+{
+    if (!strcmp(pass, "quant-rows")) return true;
+    const size_t n = strlen(pass);
+    for (int i = 0; i < MAX_FILES; i++)
+        if (!strncmp(names[i], pass, n) && names[i][n] == '/') return true;
+    return false;
+}
+
 static void test_folders(void)
 {
+    size_t count;
+    const gr_pass *all = gr_pass_list(&count);
     next_file = 0;
-    CHECK_THAT(*names[0], "tests/passes has no cases");
+    for (size_t i = 0; i < count; i++)
+        CHECK_THAT(has_cases(all[i].name), "tests/passes/%s has no cases", all[i].name);
 }
 
 static int by_name(const void *a, const void *b) { return strcmp(a, b); }
@@ -243,7 +256,7 @@ __attribute__((constructor)) static void list_files(void)
     for (struct dirent *e; dir && (e = readdir(dir));) n = list_folder(e->d_name, n);
     if (dir) closedir(dir);
     qsort(names, (size_t)n, sizeof names[0], by_name);
-    tests[0] = (CU_TestInfo){"there are cases", test_folders};
+    tests[0] = (CU_TestInfo){"every pass has cases", test_folders};
     for (int i = 0; i < n; i++) tests[i + 1] = (CU_TestInfo){names[i], test_file};
 }
 
