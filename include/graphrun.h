@@ -147,6 +147,10 @@ typedef struct gr_named_tensor {
 
 typedef struct gr_model gr_model;
 
+typedef enum gr_log_level { GR_LOG_INFO, GR_LOG_DISPATCH } gr_log_level;
+/* Called from the thread that loads or runs, with one line without a newline; `user` is passed through. */
+typedef void (*gr_log_fn)(void *user, gr_log_level level, const char *line);
+
 typedef struct gr_model_options {
     size_t struct_size;     /* sizeof(gr_model_options), so that later versions can add fields */
     size_t max_graph_bytes; /* memory for the graph without its weights; 0: 512 MiB */
@@ -155,6 +159,8 @@ typedef struct gr_model_options {
      * in floats; otherwise their sums are exact integers, which is faster and mostly nearer to the model before it was
      * quantised. Products of integers are exact in either case. */
     bool strict;
+    gr_log_fn log; /* told why a compiled model is not used as it is; NULL: silent */
+    void *log_user;
 } gr_model_options;
 
 /* Load a model from an .onnx file or, if its name ends in .onnxtxt, from ONNX's textual syntax. The file is mapped, not
@@ -167,6 +173,38 @@ GR_API gr_status gr_model_load(const char *path, const gr_model_options *options
  * for; NULL refuses models that have any. */
 GR_API gr_status gr_model_load_memory(const void *data, size_t size, const char *folder, const gr_model_options *options,
                                       gr_model **out, gr_err *err);
+/* What products with constant weights (linear layers, projections, decoders) are computed in; everything else, sums
+ * and epilogues included, is float. Weights are packed when a session first needs them, once for all sessions of the
+ * model that have the same precision. A row's result is the same alone and in any batch. */
+typedef enum gr_precision {
+    GR_PRECISION_F32,  /* floats */
+    GR_PRECISION_BF16, /* weights rounded to bfloat16: half the memory */
+    /* Weights as bytes with one scale for each column, rows of activations as bytes with one scale for each: a quarter of
+     * the memory. Layers of dynamically quantised files are computed so, too, from their own weights, unless the model is
+     * strict. */
+    GR_PRECISION_INT8,
+    /* BF16 where the CPU multiplies bfloat16 and the outputs of the session's first run keep a cosine of 0.999 to those
+     * in floats, row by row; else F32. */
+    GR_PRECISION_AUTO
+} gr_precision;
+
+typedef struct gr_compile_options {
+    size_t struct_size;     /* sizeof(gr_compile_options) */
+    bool standalone;        /* true: plain weights are stored too, although the model lies beside the file */
+    gr_precision precision; /* of the sessions that have packed the weights; not AUTO */
+} gr_compile_options;
+
+/* Store the optimised graph of a model, and its weights as the sessions that it has had by now have packed them, in one
+ * file that gr_model_load takes like a model: the packed weights are mapped then, not made, and shared between
+ * processes. Prepare a session (gr_session_prepare) before. If the file is written into the folder of the model, weights
+ * that are needed as they are stay in the model's file; else they are stored too, and the file stands for itself.
+ * Packed weights are good for the version of this library and of oneDNN and for the instruction sets that made them;
+ * where those differ, or the model's file has changed, loading takes that model instead, or packs anew, and says so to
+ * the log. `options` may be NULL. */
+GR_API gr_status gr_model_compile(gr_model *model, const char *path, const gr_compile_options *options, gr_err *err);
+/* What a compiled model was packed for; F32 for every other. A session does not take it over by itself. */
+GR_API gr_precision gr_model_precision(const gr_model *model);
+
 /* Free a model after all of its sessions. NULL is allowed. */
 GR_API void gr_model_free(gr_model *model);
 
@@ -243,25 +281,6 @@ GR_API gr_status gr_model_print(gr_model *model, gr_print_level level, size_t ma
 /* ---- Sessions ------------------------------------------------------------------------------------------------ */
 
 typedef struct gr_session gr_session;
-
-typedef enum gr_log_level { GR_LOG_INFO, GR_LOG_DISPATCH } gr_log_level;
-/* Called from the thread that runs, with one line without a newline; `user` is passed through. */
-typedef void (*gr_log_fn)(void *user, gr_log_level level, const char *line);
-
-/* What products with constant weights (linear layers, projections, decoders) are computed in; everything else, sums
- * and epilogues included, is float. Weights are packed when a session first needs them, once for all sessions of the
- * model that have the same precision. A row's result is the same alone and in any batch. */
-typedef enum gr_precision {
-    GR_PRECISION_F32,  /* floats */
-    GR_PRECISION_BF16, /* weights rounded to bfloat16: half the memory */
-    /* Weights as bytes with one scale for each column, rows of activations as bytes with one scale for each: a quarter of
-     * the memory. Layers of dynamically quantised files are computed so, too, from their own weights, unless the model is
-     * strict. */
-    GR_PRECISION_INT8,
-    /* BF16 where the CPU multiplies bfloat16 and the outputs of the session's first run keep a cosine of 0.999 to those
-     * in floats, row by row; else F32. */
-    GR_PRECISION_AUTO
-} gr_precision;
 
 typedef struct gr_session_options {
     size_t struct_size; /* sizeof(gr_session_options) */

@@ -3,8 +3,10 @@
  * Models: loading, variants of the graph, and what a caller can ask about a file.
  */
 #include "model.h"
+#include "compiled.h"
 #include "exec/packs.h"
 #include "graph/map.h"
+#include "inspect/optimize.h"
 #include "inspect/outline.h"
 #include "passes/pass.h"
 #include "summary.h"
@@ -38,6 +40,11 @@ struct gr_model {
     size_t ninputs, noutputs;
     gr_value_info *inputs, *outputs;
     gr_model_summary summary;
+    char *path;             /* NULL: loaded from memory */
+    bool compiled, fused;   /* fused: the document is the graph after the passes */
+    gr_precision precision;
+    char *origin_path;      /* of the model that it was compiled from, or NULL */
+    gr_model *origin;       /* loaded when first needed */
 };
 
 int gr_version(void) { return GR_VERSION_MAJOR * 10000 + GR_VERSION_MINOR * 100 + GR_VERSION_PATCH; }
@@ -120,7 +127,7 @@ static gr_status build_variant(gr_model *m, const gr_variant *v, made *out, gr_e
     }
     out->graph->strict = m->options.strict;
     out->graph->by_row = v->by_row;
-    if (!v->raw && !m->options.no_passes) GR_TRY(gr_passes_run(out->graph, v->passes, err));
+    if (!v->raw && !m->options.no_passes && !m->fused) GR_TRY(gr_passes_run(out->graph, v->passes, err));
     GR_TRY(gr_graph_infer(out->graph, FOLD_LARGE, err));
 #ifndef NDEBUG
     GR_TRY(gr_graph_check(out->graph, err));
@@ -154,9 +161,24 @@ static gr_status add_variant(gr_model *m, const gr_variant *v, const gr_graph **
     return GR_OK;
 }
 
+/* What a fused graph cannot be turned into is made of the model that it was compiled from. */
+static gr_status origin_graph(gr_model *m, const gr_variant *v, const gr_graph **out, gr_err *err)
+{
+    gr_status status = GR_OK;
+    pthread_mutex_lock(&m->lock);
+    if (!m->origin) status = gr_model_load(m->origin_path, &m->options, &m->origin, err);
+    pthread_mutex_unlock(&m->lock);
+    return status == GR_OK ? gr_model_graph(m->origin, v, out, err) : status;
+}
+
 gr_status gr_model_graph(gr_model *m, const gr_variant *v, const gr_graph **out, gr_err *err)
 {
     gr_status status = GR_OK;
+    const bool other = v->raw || v->nameless || v->passes;
+    if (m->fused && m->origin_path && other) return origin_graph(m, v, out, err);
+    if (m->fused && v->nameless)
+        return gr_fail(err, GR_EINPUT, "dimensions of one name differ between the inputs, and the compiled model was "
+                                       "fused for equal ones: run the model itself");
     pthread_mutex_lock(&m->lock);
     const made *n = m->graphs;
     while (n && !same_variant(&n->variant, v)) n = n->next;
@@ -168,6 +190,8 @@ gr_status gr_model_graph(gr_model *m, const gr_variant *v, const gr_graph **out,
     return status;
 }
 
+const char *gr_model_path(const gr_model *m) { return m->path; }
+gr_precision gr_model_precision(const gr_model *m) { return m->precision; }
 gr_packs *gr_model_packs(gr_model *m) { return m->packs; }
 const gr_doc *gr_model_doc(const gr_model *m) { return m->doc; }
 
@@ -328,9 +352,85 @@ gr_status gr_model_print(gr_model *m, gr_print_level level, size_t max_elements,
     return status;
 }
 
+/* ---- compiling ---- */
+
+/* The fused graph says all there is to know, but for inputs that may be left out, constants in 16 bits, which passes
+ * keep as they are, and graphs in nodes. */
+static bool says_all(const gr_model *m, const gr_graph *g)
+{
+    for (size_t i = 0; i < m->doc->graph->in.count; i++)
+        if (gr_model_can_override(m, m->doc->graph->in.items[i].name)) return false;
+    for (const gr_node *n = g->first; n; n = n->next) {
+        if (n->nsubgraphs) return false;
+        for (uint32_t i = 0; i < n->nin; i++)
+            if (gr_in(n, i) && gr_is_narrow(gr_in(n, i))) return false;
+    }
+    return true;
+}
+
+gr_status gr_model_compile(gr_model *m, const char *path, const gr_compile_options *options, gr_err *err)
+{
+    gr_compile_options o = {0};
+    gr_compiled_parts parts = {.strict = m && m->options.strict};
+    gr_variant plain = {0};
+    gr_doc *fused = NULL;
+    if (!m || !path) return gr_fail(err, GR_EINVAL, "gr_model_compile: model and path must not be NULL");
+    if (options && options->struct_size > sizeof o)
+        return gr_fail(err, GR_EINVAL, "gr_model_compile: options are of a later version of this library");
+    if (options) memcpy(&o, options, options->struct_size);
+    if ((unsigned)o.precision > GR_PRECISION_INT8)
+        return gr_fail(err, GR_EINVAL, "gr_model_compile: weights are packed as f32, bf16 or int8");
+    if (m->compiled || m->options.no_passes)
+        return gr_fail(err, GR_EINVAL, m->compiled ? "the model is compiled already"
+                                                   : "a model without passes cannot be compiled");
+    GR_TRY(gr_model_graph(m, &plain, &parts.graph, err));
+    /* Where the file's opset lacks what the passes have built, they run again when it is loaded. */
+    if (says_all(m, parts.graph) && gr_optimize(m, GR_FORM_NATIVE, &fused, NULL) != GR_OK) fused = NULL;
+    parts.doc = fused ? fused : m->doc;
+    parts.fused = fused != NULL;
+    parts.standalone = o.standalone;
+    parts.precision = o.precision;
+    parts.packs = m->packs;
+    parts.model = m->path;
+    parts.maps = m->doc->maps;
+    gr_status status = gr_compiled_save(&parts, path, err);
+    gr_doc_free(fused);
+    return status;
+}
+
 /* ---- loading ---- */
 
-static gr_status open_model(gr_doc *doc, const gr_model_options *options, gr_model **out, gr_err *err)
+static gr_status take_compiled(gr_model *m, const gr_compiled *c, gr_err *err)
+{
+    m->compiled = true;
+    m->fused = c->fused;
+    m->precision = c->precision;
+    if (c->origin && !(m->origin_path = gr_arena_strdup(m->arena, c->origin))) return gr_nomem(err);
+    return GR_OK;
+}
+
+static const void *contents_of(const gr_graph *g, const char *name)
+{
+    const gr_value *v = gr_graph_find(g, name);
+    return v && v->konst ? v->konst->data : NULL;
+}
+
+static gr_status take_packs(gr_model *m, const gr_compiled *c, const gr_graph *g, gr_err *err)
+{
+    for (size_t i = 0; i < c->npacks && !c->misfit; i++) {
+        const gr_compiled_pack *p = &c->packs[i];
+        gr_pack_key key = p->key;
+        bool found = (key.data = contents_of(g, p->value)) != NULL;
+        for (int b = 0; b < 2; b++)
+            if (p->beside[b]) found = (key.beside[b] = contents_of(g, p->beside[b])) != NULL && found;
+        if (found && !gr_packs_add_saved(m->packs, &key, p->data, p->size, p->layout)) return gr_nomem(err);
+    }
+    return GR_OK;
+}
+
+/* `compiled`: NULL, or the file that brought the document. */
+static gr_status open_model(gr_doc *doc, const char *path, const gr_compiled *compiled, const gr_model_options *options,
+                            gr_model **out, gr_err *err)
 {
     gr_model *m = gr_calloc(1, sizeof *m);
     if (!m) {
@@ -345,9 +445,12 @@ static gr_status open_model(gr_doc *doc, const gr_model_options *options, gr_mod
     m->arena = gr_arena_new();
     m->packs = gr_packs_new(doc->maps);
     gr_status status = m->arena && m->packs ? GR_OK : gr_nomem(err);
+    if (status == GR_OK && path && !(m->path = gr_arena_strdup(m->arena, path))) status = gr_nomem(err);
+    if (status == GR_OK && compiled) status = take_compiled(m, compiled, err);
     if (status == GR_OK) status = gr_model_graph(m, &plain, &g, err);
     if (status == GR_OK) status = describe_all(m, m->graphs->graph, err);
     if (status == GR_OK) status = gr_summary_steps(g, m->arena, &m->summary, err);
+    if (status == GR_OK && compiled) status = take_packs(m, compiled, g, err);
     if (status != GR_OK) {
         gr_model_free(m);
         return status;
@@ -366,16 +469,49 @@ static gr_status read_options(const gr_model_options *given, gr_model_options *o
     return GR_OK;
 }
 
-gr_status gr_model_load(const char *path, const gr_model_options *options, gr_model **out, gr_err *err)
+static gr_status load_plain(const char *path, const gr_model_options *o, gr_model **out, gr_err *err)
 {
     gr_doc *doc;
+    gr_doc_limits limits = {o->max_graph_bytes};
+    GR_TRY(gr_doc_load(path, &limits, &doc, err));
+    gr_status status = open_model(doc, path, NULL, o, out, err);
+    return status == GR_OK ? GR_OK : gr_fail_context(err, status, "%s", gr_show(path));
+}
+
+static gr_status load_compiled(const char *path, gr_compiled *c, const gr_model_options *o, gr_model **out, gr_err *err)
+{
+    gr_doc *doc;
+    gr_doc_limits limits = {o->max_graph_bytes};
+    const char *misfit = c->misfit;
+    if (o->no_passes || o->strict != c->strict) misfit = "other options";
+    if (misfit && o->log) {
+        char line[512];
+        snprintf(line, sizeof line, "%s: %s, so %s", gr_show(path), misfit,
+                 c->origin ? "the model is loaded instead" : "weights are packed again");
+        o->log(o->log_user, GR_LOG_INFO, line);
+    }
+    if (misfit && c->origin) return load_plain(c->origin, o, out, err);
+    if (misfit && !c->misfit)
+        return gr_fail(err, GR_EUNSUPPORTED, "%s: it was compiled with other options, and stands for itself: load the "
+                                             "model with these", gr_show(path));
+    gr_map *maps = c->maps;
+    c->maps = NULL;
+    GR_TRY(gr_doc_load_part(path, c->file, maps, c->doc_offset, c->doc_size, &limits, &doc, err));
+    return open_model(doc, path, c, o, out, err);
+}
+
+gr_status gr_model_load(const char *path, const gr_model_options *options, gr_model **out, gr_err *err)
+{
     gr_model_options o;
+    gr_compiled c;
+    bool compiled;
     if (!path || !out) return gr_fail(err, GR_EINVAL, "gr_model_load: path and out must not be NULL");
     GR_TRY(read_options(options, &o, err));
-    gr_doc_limits limits = {o.max_graph_bytes};
-    GR_TRY(gr_doc_load(path, &limits, &doc, err));
-    gr_status status = open_model(doc, &o, out, err);
-    return status == GR_OK ? GR_OK : gr_fail_context(err, status, "%s", gr_show(path));
+    GR_TRY(gr_compiled_open(path, &c, &compiled, err));
+    if (!compiled) return load_plain(path, &o, out, err);
+    gr_status status = load_compiled(path, &c, &o, out, err);
+    gr_compiled_close(&c);
+    return status;
 }
 
 gr_status gr_model_load_memory(const void *data, size_t size, const char *folder, const gr_model_options *options,
@@ -387,7 +523,7 @@ gr_status gr_model_load_memory(const void *data, size_t size, const char *folder
     GR_TRY(read_options(options, &o, err));
     gr_doc_limits limits = {o.max_graph_bytes};
     GR_TRY(gr_doc_load_memory(data, size, folder, "memory", &limits, &doc, err));
-    return open_model(doc, &o, out, err);
+    return open_model(doc, NULL, NULL, &o, out, err);
 }
 
 void gr_model_free(gr_model *m)
@@ -398,6 +534,7 @@ void gr_model_free(gr_model *m)
         gr_arena_free(n->arena);
         gr_free(n);
     }
+    gr_model_free(m->origin);
     gr_packs_free(m->packs);
     gr_arena_free(m->arena);
     gr_doc_free(m->doc);

@@ -27,5 +27,7 @@ const gr_doc *gr_model_doc(const gr_model *m);
 /* Whether the file has an initializer of that name, which may be fed instead. */
 bool gr_model_can_override(const gr_model *m, const char *name);
 size_t gr_model_mapped_bytes(const gr_model *m);
+/* Where it was loaded from; NULL: from memory. */
+const char *gr_model_path(const gr_model *m);
 
 #endif

@@ -8,7 +8,7 @@
 
 static const cli_command *const commands[] = {&cli_run_command, &cli_info_command, &cli_verify_command,
                                               &cli_compare_command, &cli_diff_command,
-                                              &cli_optimize_command,
+                                              &cli_optimize_command, &cli_compile_command,
                                               &cli_bench_command, &cli_profile_command,
                                               &cli_plan_command, &cli_explain_command,  &cli_print_command,
                                               &cli_ops_command,

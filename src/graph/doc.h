@@ -191,6 +191,12 @@ gr_status gr_doc_load(const char *path, const gr_doc_limits *limits, gr_doc **ou
 /* From memory, which must outlive the document. `folder` NULL: external data is refused. `name` is for messages. */
 gr_status gr_doc_load_memory(const void *data, size_t size, const char *folder, const char *name,
                              const gr_doc_limits *limits, gr_doc **out, gr_err *err);
+/* From `offset` of the file `path`, which is mapped as `self`; tensors may lie in it, too. `maps`, which has it, becomes
+ * the document's, or is freed. */
+gr_status gr_doc_load_part(const char *path, struct gr_map *self, struct gr_map *maps, size_t offset, size_t size,
+                           const gr_doc_limits *limits, gr_doc **out, gr_err *err);
+/* The location of what lies in the same file as the document; no file is called so. */
+#define GR_SELF_LOCATION "//self"
 void gr_doc_free(gr_doc *doc);
 
 /* Textual syntax (text_parse.c, text_print.c). */

@@ -283,13 +283,13 @@ gr_status gr_doc_load_memory(const void *data, size_t size, const char *folder, 
     return read_any(data ? data : "", size, name ? name : "model in memory", &source, limits, NULL, out, err);
 }
 
-gr_status gr_doc_load_part(const char *path, gr_map *maps, size_t offset, size_t size, const gr_doc_limits *limits,
+gr_status gr_doc_load_part(const char *path, gr_map *self, gr_map *maps, size_t offset, size_t size, const gr_doc_limits *limits,
                            gr_doc **out, gr_err *err)
 {
-    gr_source source = {.path = path, .self = maps};
+    gr_source source = {.path = path, .self = self};
     gr_doc *doc = NULL;
     size_t limit = limits && limits->max_graph_bytes ? limits->max_graph_bytes : DEFAULT_LIMIT;
-    gr_status status = read_protobuf(maps->data + offset, size, &source, limit, maps, &doc, err);
+    gr_status status = read_protobuf(self->data + offset, size, &source, limit, maps, &doc, err);
     if (status) gr_doc_free(doc);
     else *out = doc;
     return status;

@@ -15,15 +15,8 @@ typedef struct gr_source {
     gr_map *self;       /* a file that the document is part of, as GR_SELF_LOCATION; or NULL */
 } gr_source;
 
-/* The location of what lies in the same file as the document; no file is called so. */
-#define GR_SELF_LOCATION "//self"
-
 /* Point a tensor with `external` entries to its bytes in another file, which doc->maps then has. */
 gr_status gr_source_resolve(gr_source *source, gr_doc *doc, gr_doc_tensor *tensor, gr_err *err);
-
-/* A document that lies at `offset` of the file `path`, which is mapped. `maps` becomes the document's, or is freed. */
-gr_status gr_doc_load_part(const char *path, gr_map *maps, size_t offset, size_t size, const gr_doc_limits *limits,
-                           gr_doc **out, gr_err *err);
 
 /* Fill a document that has an arena from a ModelProto, which must outlive it. `limit`: see gr_doc_limits. */
 gr_status gr_import(gr_doc *doc, const void *file, size_t size, gr_source *source, size_t limit, gr_err *err);

@@ -53,6 +53,7 @@ void cli_parse(const cli_command *command, const cli_option *options, int argc, 
 _Noreturn void cli_usage(const cli_command *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 extern const cli_command cli_optimize_command;
+extern const cli_command cli_compile_command;
 
 /* The one of names[0..n) that is nearest to a mistyped word, NULL if none is near. */
 const char *cli_nearest(const char *word, const char *const *names, size_t n);

@@ -10,9 +10,22 @@ char *engine_model_path(const char *path)
     return cli_is_folder(path) ? cli_join(path, "model.onnx") : cli_strdup(path);
 }
 
+static void log_line(void *user, gr_log_level level, const char *line)
+{
+    (void)user, (void)level;
+    fprintf(stderr, "%s\n", line);
+}
+
+static void note_line(void *user, gr_log_level level, const char *line)
+{
+    (void)user, (void)level;
+    cli_note("%s", line);
+}
+
 bool engine_load(engine *e, const char *path, gr_err *err)
 {
-    gr_model_options options = {.struct_size = sizeof options, .no_passes = e->no_passes, .strict = e->strict};
+    gr_model_options options = {.struct_size = sizeof options, .no_passes = e->no_passes, .strict = e->strict,
+                                .log = note_line};
     double start = cli_now();
     e->path = engine_model_path(path);
     e->model = NULL, e->session = NULL;
@@ -24,24 +37,20 @@ bool engine_load(engine *e, const char *path, gr_err *err)
     return true;
 }
 
-static void log_line(void *user, gr_log_level level, const char *line)
+gr_precision engine_precision(const engine *e)
 {
-    (void)user, (void)level;
-    fprintf(stderr, "%s\n", line);
-}
-
-static gr_precision precision_of(const char *word)
-{
+    const char *word = e->precision;
     static const char *const words[] = {[GR_PRECISION_F32] = "f32", [GR_PRECISION_BF16] = "bf16",
                                         [GR_PRECISION_INT8] = "int8", [GR_PRECISION_AUTO] = "auto"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (!word || !strcmp(word, words[i])) return (gr_precision)i;
+        if (word && !strcmp(word, words[i])) return (gr_precision)i;
+    if (!word) return e->model ? gr_model_precision(e->model) : GR_PRECISION_F32;
     cli_usage(NULL, "--precision is f32, bf16, int8 or auto, not '%s'", cli_show(word));
 }
 
 bool engine_open(engine *e, const char *path, gr_err *err)
 {
-    const gr_precision precision = precision_of(e->precision);
+    engine_precision(e); /* a wrong word is told before the model is read */
     if (!engine_load(e, path, err)) return false;
     gr_session_options options = {.struct_size = sizeof options,
                                   .threads = (int)(e->threads > 4096 ? 4096 : e->threads),
@@ -49,7 +58,7 @@ bool engine_open(engine *e, const char *path, gr_err *err)
                                   .log = e->verbose ? log_line : NULL,
                                   .profile = e->profile,
                                   .skip_padding = e->skip_padding,
-                                  .precision = precision};
+                                  .precision = engine_precision(e)};
     if (gr_session_create(e->model, &options, &e->session, err) == GR_OK) return true;
     e->session = NULL;
     engine_close(e);

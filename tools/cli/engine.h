@@ -43,6 +43,8 @@ typedef struct engine {
 char *engine_model_path(const char *path);
 /* Load only, or load and make ready. On failure nothing is left to close. */
 bool engine_load(engine *e, const char *path, gr_err *err);
+/* What the options ask for; without one, what the model was compiled for. Ends the process if it is no precision. */
+gr_precision engine_precision(const engine *e);
 bool engine_open(engine *e, const char *path, gr_err *err);
 void engine_close(engine *e);
 /* End the process with the sentence, which starts with the model's path unless it already names it. */
