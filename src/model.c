@@ -484,6 +484,10 @@ static gr_status load_compiled(const char *path, gr_compiled *c, const gr_model_
     gr_doc_limits limits = {o->max_graph_bytes};
     const char *misfit = c->misfit;
     if (o->no_passes || o->strict != c->strict) misfit = "other options";
+    if (misfit && !c->misfit && !c->origin)
+        return gr_fail(err, GR_EUNSUPPORTED,
+                       "%s: it was compiled with other options, and stands for itself: load the model with these",
+                       gr_show(path));
     if (misfit && o->log) {
         char line[512];
         snprintf(line, sizeof line, "%s: %s, so %s", gr_show(path), misfit,
@@ -491,9 +495,6 @@ static gr_status load_compiled(const char *path, gr_compiled *c, const gr_model_
         o->log(o->log_user, GR_LOG_INFO, line);
     }
     if (misfit && c->origin) return load_plain(c->origin, o, out, err);
-    if (misfit && !c->misfit)
-        return gr_fail(err, GR_EUNSUPPORTED, "%s: it was compiled with other options, and stands for itself: load the "
-                                             "model with these", gr_show(path));
     gr_map *maps = c->maps;
     c->maps = NULL;
     GR_TRY(gr_doc_load_part(path, c->file, maps, c->doc_offset, c->doc_size, &limits, &doc, err));
