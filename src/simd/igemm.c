@@ -424,5 +424,5 @@ void gr_igemm_finish(int64_t n, const int32_t *sums, float row, const float *col
 
 void gr_igemm_quantize_panel(int64_t k, const float *panel, int8_t *to, float *scales)
 {
-    best()->quantize_panel(k, panel, to, scales);
+    best()->quantize_panel(best()->bytes, k, panel, to, scales);
 }

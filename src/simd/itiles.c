@@ -90,7 +90,7 @@ VINLINE vu add_pairs(vu acc, vs pairs)
     return acc + multiply_pairs((vi)pairs, (vi)ones);
 }
 
-/* `count` fours, of which each `together` are added up in 16 bits. */
+/* `count` fours, of which each `together` are added up in 16 bits. A word of A serves both halves of the panel. */
 VINLINE void add_bytes(const gr_itile *t, const int rows, const int together, int first, int count, vu (*acc)[2])
 {
     const int8_t *b = t->b + (int64_t)first * 4 * WIDTH;
@@ -98,17 +98,18 @@ VINLINE void add_bytes(const gr_itile *t, const int rows, const int together, in
     const int64_t lda = t->lda;
     for (int i = 0; i < count; i += together, order += together, b += together * 4 * WIDTH) {
         UNROLL
-        for (int h = 0; h < 2; h++) {
-            vi part[4];
+        for (int r = 0; r < rows; r++) {
+            vs low = {0}, high = {0};
             UNROLL
-            for (int j = 0; j < together; j++) part[j] = load_b(b + (j * 2 + h) * 4 * GR_LANES);
-            UNROLL
-            for (int r = 0; r < rows; r++) {
-                vs sum = multiply_bytes(four_of(a + r * lda + 4 * order[0]), part[0]);
-                UNROLL
-                for (int j = 1; j < together; j++) sum += multiply_bytes(four_of(a + r * lda + 4 * order[j]), part[j]);
-                acc[r][h] = add_pairs(acc[r][h], sum);
+            for (int j = 0; j < together; j++) {
+                const vi four = four_of(a + r * lda + 4 * order[j]);
+                const vs x = multiply_bytes(four, load_b(b + j * 8 * GR_LANES));
+                const vs y = multiply_bytes(four, load_b(b + (j * 2 + 1) * 4 * GR_LANES));
+                low = j ? low + x : x;
+                high = j ? high + y : y;
             }
+            acc[r][0] = add_pairs(acc[r][0], low);
+            acc[r][1] = add_pairs(acc[r][1], high);
         }
     }
 }
@@ -215,9 +216,11 @@ static void range(int64_t n, const float *x, float *low, float *high)
 }
 
 /* [k][WIDTH] floats, one scale for each column. */
-static void quantize_panel(int64_t k, const float *panel, int8_t *to, float *scales)
+static void quantize_panel(enum gr_itile_bytes bytes, int64_t k, const float *panel, int8_t *to, float *scales)
 {
-    const float greatest = INT8_MAX, shifter = 0x1.8p23f;
+    /* Where pairs are added up in 16 bits: few of them are too large then, and of most fours two are added up. Full
+     * bytes take half as long again, and smaller ones, which no longer come in fewer steps, lose precision. */
+    const float greatest = bytes == GR_BYTES_SMALL ? 90 : INT8_MAX, shifter = 0x1.8p23f;
     vf most[2] = {vset(0), vset(0)}, inverse[2];
     for (int64_t i = 0; i < k; i++)
         for (int h = 0; h < 2; h++) most[h] = vmax(vabs(vload(panel + i * WIDTH + h * GR_LANES)), most[h]);
