@@ -144,8 +144,15 @@ void gr_int8_run(const gr_gemm *g, const void *rows)
 {
     const row_scale *scales = (const row_scale *)((const char *)rows + row_scales_at(g->m, g->k));
     const job j = {g, scales, (const float *)((const char *)g->packed + scales_at(g->k, g->n))};
-    gr_igemm_run(&(gr_igemm){.m = g->m, .n = g->n, .k = g->k, .a = rows, .lda = g->k, .b_signed = true,
-                             .packed = g->packed, .a_zero = &scales->zero,
-                             .a_zero_step = (int64_t)(sizeof *scales / sizeof(int32_t)), .store = store,
+    gr_igemm_run(&(gr_igemm){.m = g->m,
+                             .n = g->n,
+                             .k = g->k,
+                             .a = rows,
+                             .lda = g->k,
+                             .b_signed = true,
+                             .packed = g->packed,
+                             .a_zero = &scales->zero,
+                             .a_zero_step = (int64_t)(sizeof *scales / sizeof(int32_t)),
+                             .store = store,
                              .user = (void *)(uintptr_t)&j});
 }

@@ -18,7 +18,8 @@ typedef void gr_int8_columns(const void *user, int64_t first, int64_t count, int
 bool gr_int8_wants(int64_t k, int64_t n);
 /* The weights packed, key.rows by key.cols, once for all who ask with this key; its layout is set here. `source` bytes
  * from key.data on are what was packed. NULL if out of memory. */
-const gr_pack *gr_int8_pack(gr_packs *packs, gr_pack_key key, size_t source, gr_int8_columns *columns, const void *user);
+const gr_pack *gr_int8_pack(gr_packs *packs, gr_pack_key key, size_t source, gr_int8_columns *columns,
+                            const void *user);
 
 /* Rows of activations in bytes, in memory of gr_int8_rows_size bytes, 64-byte aligned; SIZE_MAX: too large. */
 size_t gr_int8_rows_size(int64_t m, int64_t k);

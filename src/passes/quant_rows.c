@@ -40,9 +40,9 @@ static gr_value *rewrite(gr_build *b, const gr_match *m)
     gr_attr_string(n->attrs, "activation", "", &activation, NULL);
     gr_attr attrs[] = {gr_attr_of_int("transB", trans), gr_attr_of_string("activation", activation),
                        gr_attr_of_int("axis", !trans), gr_attr_of_int("block_size", 0)};
-    gr_value *zero = gr_in(n, W_ZERO), *in[] = {gr_in(gr_in(n, A)->def, 0), gr_in(n, W),
-                                                list_of(b->g, gr_in(n, W_SCALE)), list_of(b->g, zero),
-                                                gr_in(n, BIAS), gr_in(n, RESIDUAL)};
+    gr_value *zero = gr_in(n, W_ZERO),
+             *in[] = {gr_in(gr_in(n, A)->def, 0), gr_in(n, W),    list_of(b->g, gr_in(n, W_SCALE)),
+                      list_of(b->g, zero),        gr_in(n, BIAS), gr_in(n, RESIDUAL)};
     if (!in[2] || (zero && !in[3])) return gr_err_write(b->err, GR_ENOMEM, "out of memory"), NULL;
     return gr_build_node(b, "graphrun", "WeightOnlyLinear", gr_build_attrs(b, 4, attrs), 6, in);
 }
