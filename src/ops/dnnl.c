@@ -468,6 +468,10 @@ gr_dnnl_matmul *gr_dnnl_new(gr_packs *packs, const gr_dnnl_spec *spec, const flo
         gr_decline(why, "oneDNN is %s", shared.engine ? "switched off" : "not usable here");
         return NULL;
     }
+    if (weights && shared.mode != ALWAYS) {
+        gr_decline(why, "constant weights are for the packed kernel");
+        return NULL;
+    }
     bool empty = spec->m <= 0 || spec->n <= 0 || spec->k <= 0;
     for (int i = 0; i < spec->nbatch; i++) empty = empty || spec->batch[i] <= 0;
     if (empty) {

@@ -3,8 +3,9 @@
  * Matrix products by oneDNN, behind types of our own: dnnl.c is the only file that knows oneDNN, 2.6 or 3.x.
  *
  * A product is used only if oneDNN has its fast kind of implementation for it ("brg..."), which needs AVX-512 in 2.x;
- * its other one packs weights anew in every call. GRAPHRUN_DNNL=never or =always in the environment overrides that, for
- * tests.
+ * its other one packs weights anew in every call. Products with constant weights decline: oneDNN adds up in blocks of k
+ * and would give other bits than the packed kernel, which alone can leave rows out and read weights of 16 bits.
+ * GRAPHRUN_DNNL=never or =always in the environment overrides all that, for tests.
  */
 #ifndef GR_DNNL_H
 #define GR_DNNL_H

@@ -43,8 +43,8 @@ typedef struct gr_simd {
 const gr_simd *gr_simd_best(void);
 
 /* ---- Matrix product with a packed right-hand side: C = act(alpha * A x B + bias) + residual ----
- * For CPUs where oneDNN repacks B in every call. B is packed once into column panels. The sum over k of every element
- * of C runs in the same order whatever m, threads and position are, so a row has the same bits in any batch. */
+ * B is packed once into column panels. The sum over k of every element of C runs in the same order whatever m, threads
+ * and position are, so a row has the same bits in any batch. */
 enum gr_gemm_act {
     GR_ACT_NONE, GR_ACT_GELU_ERF, GR_ACT_GELU_TANH, GR_ACT_RELU, GR_ACT_TANH, GR_ACT_SIGMOID, GR_ACT_SILU,
     GR_ACT_QUICK_GELU
