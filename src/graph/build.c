@@ -3,81 +3,21 @@
  * From a document to a graph: names become edges, functions are inlined, subgraphs learn what they capture, nodes are
  * put in order, operators are looked up. A document comes from strangers: depth, counts and names are all checked here.
  */
-#include "ir.h"
-#include "names.h"
-#include "ops/op.h"
+#include "build.h"
 #include <limits.h>
 #include <stdio.h>
 
 enum {
-    MAX_DEPTH = 64,           /* functions in functions, graphs in graphs */
-    MAX_INLINED = 1 << 20,    /* what functions add, weighed: those that call twice the next double with every level */
-    NODE_WEIGHT = 4, CALL_WEIGHT = 24,
+    MAX_INLINED = 1 << 20, /* what functions add, weighed: those that call twice the next double with every level */
+    NODE_WEIGHT = 4,
     NEWEST_OPSET = 28,
     NEWEST_IR = 14,
     MAX_MISSING_SHOWN = 12,
-    MAX_MISSING = 64,         /* kinds of missing operators that are told apart */
-    MAX_ATTRIBUTES = 4096,    /* of a node: they are searched one by one */
-    FEW_ATTRIBUTES = 16,
-    MAX_NAME = 512,           /* of a value inside a function, with the names of the calls around it */
+    MAX_MISSING = 64, /* kinds of missing operators that are told apart */
+    MAX_NAME = 512,   /* of a value inside a function, with the names of the calls around it */
 };
 
-/* In maps from names of the document: value, a gr_value; index + 1 of the node that makes it, while it is not built. */
-typedef struct captured { /* a value of the graph outside, and the input of the subgraph that stands for it */
-    gr_value *outer, *inner;
-} captured;
-
-/* What a model or a function imports: canonical domain -> index + 1. */
-typedef struct imports {
-    const gr_doc_opsets *list; /* NULL: not read yet */
-    gr_names domains;
-} imports;
-
-typedef struct scope {
-    gr_graph *graph;
-    struct scope *outer;     /* of a subgraph: where captured names are looked up */
-    const gr_doc_function *function;
-    gr_attrs call;           /* attributes of the call that the function's references mean */
-    const char *prefix;      /* before names of inner values of a function */
-    const imports *imports;
-    gr_names names;
-    size_t ncaptured, capcaptured;
-    captured *captured;
-    int depth;
-} scope;
-
-typedef struct missing {
-    const char *domain, *name, *first;
-    int64_t opset;
-    int lowest;
-    size_t count;
-} missing;
-
-typedef struct builder {
-    const gr_doc *doc;
-    gr_arena *arena;         /* of the graph */
-    gr_arena *scratch;       /* gone when it stands */
-    gr_syms *syms;
-    const gr_doc_names *overridden;
-    size_t inlined;          /* weight of what functions have added */
-    imports imports;         /* the model's */
-    imports *function_imports;
-    gr_names functions;         /* "domain:name:overload" -> index + 1 */
-    size_t nmissing, capmissing;
-    bool more_missing;
-    struct found_op {        /* operators that were looked up lately, by name */
-        const char *domain, *name;
-        int64_t opset;
-        const gr_op *op;
-        int lowest;
-    } found[64];
-    missing *missing;
-    gr_err *err;
-} builder;
-
 /* ---- versions ---- */
-
-static const char *canonical(const char *domain) { return !domain || !strcmp(domain, "ai.onnx") ? "" : domain; }
 
 /* Version of a domain in a scope; 0: not imported. ONNX Runtime writes its own operators without importing them. */
 static int64_t version_of(const builder *b, const scope *s, const char *domain)
@@ -90,10 +30,10 @@ static int64_t version_of(const builder *b, const scope *s, const char *domain)
     return *domain ? 1 : 0;
 }
 
-static gr_status read_imports(builder *b, const gr_doc_opsets *list, const char *where, imports *out)
+gr_status gr_builder_read_imports(builder *b, const gr_doc_opsets *list, const char *where, imports *out)
 {
     for (size_t i = 0; i < list->count; i++) {
-        const char *domain = canonical(list->items[i].domain);
+        const char *domain = gr_builder_domain(list->items[i].domain);
         int64_t version = list->items[i].version;
         if (version < 1 || (!*domain && version > NEWEST_OPSET))
             return gr_fail(b->err, version < 1 ? GR_EMODEL : GR_EUNSUPPORTED,
@@ -111,8 +51,7 @@ static gr_status read_imports(builder *b, const gr_doc_opsets *list, const char 
     return GR_OK;
 }
 
-/* Count what is built inside a function's body against the limit. */
-static gr_status spend(builder *b, const scope *s, size_t weight)
+gr_status gr_builder_spend(builder *b, const scope *s, size_t weight)
 {
     if (!s->function) return GR_OK;
     b->inlined += weight;
@@ -179,7 +118,7 @@ static gr_status type_of(builder *b, const gr_doc_type *t, gr_type *out)
     if (!dims) return gr_nomem(b->err);
     for (int i = 0; i < t->rank; i++) {
         const gr_doc_dim *d = &t->dims[i];
-        dims[i] = d->value >= 0            ? GR_DIM(d->value)
+        dims[i] = d->value >= 0           ? GR_DIM(d->value)
                   : d->param && *d->param ? gr_sym_named(b->syms, d->param)
                                           : gr_sym_fresh(b->syms);
     }
@@ -188,13 +127,11 @@ static gr_status type_of(builder *b, const gr_doc_type *t, gr_type *out)
     return GR_OK;
 }
 
-static gr_status lookup(builder *b, scope *s, const char *name, gr_value **out);
-
 /* A name that a subgraph does not define: the same constant, or an input added for the outer value. */
 static gr_status capture(builder *b, scope *s, const char *name, gr_value **out)
 {
     gr_value *outer;
-    GR_TRY(lookup(b, s->outer, name, &outer));
+    GR_TRY(gr_builder_lookup(b, s->outer, name, &outer));
     *out = NULL;
     if (!outer) return GR_OK;
     gr_name *e = gr_names_add(&s->names, b->scratch, name);
@@ -213,8 +150,7 @@ static gr_status capture(builder *b, scope *s, const char *name, gr_value **out)
     return GR_OK;
 }
 
-/* The value that a name means here, or NULL. Values that nodes of this scope make must have been built. */
-static gr_status lookup(builder *b, scope *s, const char *name, gr_value **out)
+gr_status gr_builder_lookup(builder *b, scope *s, const char *name, gr_value **out)
 {
     gr_name *e = gr_names_find(&s->names, name);
     *out = e ? e->value : NULL;
@@ -222,70 +158,16 @@ static gr_status lookup(builder *b, scope *s, const char *name, gr_value **out)
     return capture(b, s, name, out);
 }
 
-/* The name of something inside a function, behind those of the calls. Names of any length are a stranger's, and each
- * call would repeat them: a long one becomes a number. */
-static const char *inner_name(builder *b, const scope *s, const char *name)
+const char *gr_builder_inner_name(builder *b, const scope *s, const char *name)
 {
     if (!s->prefix) return name;
     if (strlen(s->prefix) + strlen(name) < MAX_NAME) return gr_arena_printf(b->arena, "%s/%s", s->prefix, name);
     return gr_arena_printf(b->arena, "call_%zu/value", b->inlined);
 }
 
-/* ---- attributes: references to those of the call are replaced, and vanish if it has none ---- */
-
-static gr_status check_attrs(builder *b, gr_attrs in)
-{
-    gr_names names = {0};
-    bool few = in.count <= FEW_ATTRIBUTES, twice = false;
-    if (in.count > MAX_ATTRIBUTES)
-        return gr_fail(b->err, GR_ELIMIT, "it has %zu attributes, at most %d are supported", in.count, MAX_ATTRIBUTES);
-    for (size_t i = 0; i < in.count; i++) {
-        for (size_t j = 0; few && j < i; j++) twice |= !strcmp(in.items[j].name, in.items[i].name);
-        gr_name *e = few ? NULL : gr_names_add(&names, b->scratch, in.items[i].name);
-        if (!few && !e) return gr_nomem(b->err);
-        if (e) twice |= e->index++ > 0;
-        if (twice) return gr_fail(b->err, GR_EMODEL, "attribute '%s' is given twice", gr_show(in.items[i].name));
-    }
-    return GR_OK;
-}
-
-static gr_status resolve(builder *b, const scope *s, gr_attrs in, gr_attrs *out)
-{
-    bool any = false;
-    GR_TRY(check_attrs(b, in));
-    for (size_t i = 0; i < in.count; i++) any |= in.items[i].ref != NULL;
-    *out = in;
-    if (!any) return GR_OK;
-    if (!s->function) return gr_fail(b->err, GR_EMODEL, "an attribute refers to a function's, but this is none");
-    gr_attr *list = GR_NEWS(b->arena, in.count, gr_attr);
-    if (!list) return gr_nomem(b->err);
-    size_t n = 0;
-    for (size_t i = 0; i < in.count; i++) {
-        const gr_attr *a = &in.items[i];
-        if (a->ref) {
-            const gr_attr *given = gr_attr_find(s->call, a->ref);
-            if (!given) given = gr_attr_find(s->function->attr_defaults, a->ref);
-            if (!given) continue;
-            list[n] = *given;
-            list[n].name = a->name;
-        } else {
-            list[n] = *a;
-        }
-        n++;
-    }
-    *out = (gr_attrs){n, list};
-    return GR_OK;
-}
-
 /* ---- nodes ---- */
 
-static gr_status build_nodes(builder *b, scope *s, const gr_doc_nodes *nodes);
 static gr_status build_graph(builder *b, scope *outer, const gr_doc_graph *d, scope *s);
-
-static const char *label(const gr_doc_node *n)
-{
-    return n->name && *n->name ? n->name : n->out.count ? n->out.items[0] : "";
-}
 
 /* An input of the function around, if the call left it out. */
 static bool left_out(const scope *s, const char *name)
@@ -302,15 +184,15 @@ static gr_status inputs_of(builder *b, scope *s, const gr_doc_node *n, gr_value 
     for (size_t i = 0; i < n->in.count; i++) {
         in[i] = NULL;
         if (!*n->in.items[i]) continue;
-        GR_TRY(lookup(b, s, n->in.items[i], &in[i]));
+        GR_TRY(gr_builder_lookup(b, s, n->in.items[i], &in[i]));
         if (!in[i] && !left_out(s, n->in.items[i]))
-            return gr_fail(b->err, GR_EMODEL, "node '%s' (%s) reads '%s', which nothing defines", gr_show(label(n)),
-                           gr_show(n->op_type), gr_show(n->in.items[i]));
+            return gr_fail(b->err, GR_EMODEL, "node '%s' (%s) reads '%s', which nothing defines",
+                           gr_show(gr_builder_label(n)), gr_show(n->op_type), gr_show(n->in.items[i]));
     }
     return GR_OK;
 }
 
-static gr_status define(builder *b, scope *s, const char *name, gr_value *v)
+gr_status gr_builder_define(builder *b, scope *s, const char *name, gr_value *v)
 {
     gr_name *e = gr_names_add(&s->names, b->scratch, name);
     if (!e) return gr_nomem(b->err);
@@ -318,79 +200,17 @@ static gr_status define(builder *b, scope *s, const char *name, gr_value *v)
     return GR_OK;
 }
 
-static const char *function_key(builder *b, const char *domain, const char *name, const char *overload)
-{
-    return gr_arena_printf(b->scratch, "%s:%s:%s", canonical(domain), name, overload ? overload : "");
-}
-
-static gr_status index_functions(builder *b)
-{
-    if (!(b->function_imports = GR_NEWS(b->scratch, b->doc->nfunctions, imports))) return gr_nomem(b->err);
-    for (size_t i = 0; i < b->doc->nfunctions; i++) {
-        const gr_doc_function *f = &b->doc->functions[i];
-        const char *key = function_key(b, f->domain, f->name, f->overload);
-        gr_name *e = key ? gr_names_add(&b->functions, b->scratch, key) : NULL;
-        if (!e) return gr_nomem(b->err);
-        if (e->index) return gr_fail(b->err, GR_EMODEL, "function '%s' is defined twice", gr_show(f->name));
-        e->index = (uint32_t)i + 1;
-    }
-    return GR_OK;
-}
-
-static gr_status find_function(builder *b, const gr_doc_node *n, const gr_doc_function **out)
-{
-    *out = NULL;
-    if (!b->doc->nfunctions) return GR_OK;
-    const char *key = function_key(b, n->domain, n->op_type, n->overload);
-    if (!key) return gr_nomem(b->err);
-    const gr_name *e = gr_names_find(&b->functions, key);
-    if (e) *out = &b->doc->functions[e->index - 1];
-    return GR_OK;
-}
-
-static gr_status inline_call(builder *b, scope *s, const gr_doc_node *n, const gr_doc_function *f, gr_attrs attrs,
-                             gr_value **in)
-{
-    if (s->depth >= MAX_DEPTH)
-        return gr_fail(b->err, GR_EMODEL, "function '%s' calls itself or is nested more than %d deep", gr_show(f->name),
-                       MAX_DEPTH);
-    if (n->in.count > f->in.count || n->out.count > f->out.count)
-        return gr_fail(b->err, GR_EMODEL, "node '%s' gives function '%s' %zu inputs and %zu outputs, it has %zu and %zu",
-                       gr_show(label(n)), gr_show(f->name), n->in.count, n->out.count, f->in.count, f->out.count);
-    imports *imported = &b->function_imports[f - b->doc->functions];
-    if (!imported->list) GR_TRY(read_imports(b, &f->opsets, "a function", imported));
-    scope inner = {.graph = s->graph, .function = f, .call = attrs, .imports = imported, .depth = s->depth + 1};
-    GR_TRY(spend(b, &inner, CALL_WEIGHT + f->in.count + f->out.count));
-    if (!(inner.prefix = inner_name(b, s, label(n)))) return gr_nomem(b->err);
-    for (size_t i = 0; i < f->in.count; i++) {
-        if (gr_names_find(&inner.names, f->in.items[i]))
-            return gr_fail(b->err, GR_EMODEL, "function '%s' has two inputs '%s'", gr_show(f->name),
-                           gr_show(f->in.items[i]));
-        /* An input that the call leaves out reads as absent in the body. */
-        GR_TRY(define(b, &inner, f->in.items[i], i < n->in.count ? in[i] : NULL));
-    }
-    GR_TRY(build_nodes(b, &inner, &f->nodes));
-    for (size_t i = 0; i < n->out.count; i++) {
-        gr_value *v;
-        if (!*n->out.items[i]) continue;
-        GR_TRY(lookup(b, &inner, f->out.items[i], &v));
-        if (!v)
-            return gr_fail(b->err, GR_EMODEL, "function '%s' does not define its output '%s'", gr_show(f->name),
-                           gr_show(f->out.items[i]));
-        GR_TRY(define(b, s, n->out.items[i], v));
-    }
-    return GR_OK;
-}
-
 static gr_status check_arity(builder *b, const gr_op *op, const gr_doc_node *n, size_t nin, gr_value *const *in)
 {
     bool too_many = (op->in.max >= 0 && nin > (size_t)op->in.max) || (op->out >= 0 && n->out.count > (size_t)op->out);
     if (too_many || nin < (size_t)op->in.min)
-        return gr_fail(b->err, GR_EMODEL, "node '%s' (%s) has %zu inputs and %zu outputs, expected %d to %d and up to %d",
-                       gr_show(label(n)), op->name, nin, n->out.count, op->in.min, op->in.max, op->out);
+        return gr_fail(b->err, GR_EMODEL,
+                       "node '%s' (%s) has %zu inputs and %zu outputs, expected %d to %d and up to %d",
+                       gr_show(gr_builder_label(n)), op->name, nin, n->out.count, op->in.min, op->in.max, op->out);
     for (int i = 0; i < op->in.min; i++)
         if (!in[i])
-            return gr_fail(b->err, GR_EMODEL, "node '%s' (%s) lacks input %d", gr_show(label(n)), op->name, i);
+            return gr_fail(b->err, GR_EMODEL, "node '%s' (%s) lacks input %d", gr_show(gr_builder_label(n)), op->name,
+                           i);
     return GR_OK;
 }
 
@@ -400,7 +220,7 @@ typedef struct places {
     struct place {
         const gr_value *value;
         size_t at;
-    } *slots;
+    } * slots;
 } places;
 
 static gr_status new_places(builder *b, size_t values, places *out)
@@ -464,7 +284,8 @@ static gr_status share_captured(builder *b, scope *scopes, size_t n, subgraphs *
 }
 
 /* Build the graphs among a node's attributes. */
-static gr_status subgraphs_of(builder *b, scope *s, const gr_doc_node *node, const gr_op *op, gr_attrs attrs, subgraphs *out)
+static gr_status subgraphs_of(builder *b, scope *s, const gr_doc_node *node, const gr_op *op, gr_attrs attrs,
+                              subgraphs *out)
 {
     static gr_doc_value x = {.name = "x"};
     static const gr_doc_graph identity = {.name = "", .in = {1, &x}, .out = {1, &x}};
@@ -478,8 +299,8 @@ static gr_status subgraphs_of(builder *b, scope *s, const gr_doc_node *node, con
         const gr_attr *a = gr_attr_find(attrs, op->graphs[i]);
         bool plain = !a && (op->flags & GR_OP_PLAIN_GRAPHS);
         if (!plain && (!a || a->type != GR_ATTR_GRAPH || !a->g))
-            return gr_fail(b->err, GR_EMODEL, "node '%s' (%s) lacks its graph '%s'", gr_show(label(node)), op->name,
-                           op->graphs[i]);
+            return gr_fail(b->err, GR_EMODEL, "node '%s' (%s) lacks its graph '%s'", gr_show(gr_builder_label(node)),
+                           op->name, op->graphs[i]);
         GR_TRY(build_graph(b, s, plain ? &identity : a->g, &scopes[i]));
         out->graphs[i] = scopes[i].graph;
     }
@@ -494,7 +315,7 @@ static gr_status output_names(builder *b, const scope *s, const gr_doc_node *n, 
     if (!names) return gr_nomem(b->err);
     for (size_t i = 0; i < n->out.count; i++) {
         if (!*n->out.items[i]) continue;
-        names[i] = inner_name(b, s, n->out.items[i]);
+        names[i] = gr_builder_inner_name(b, s, n->out.items[i]);
         if (!names[i]) return gr_nomem(b->err);
     }
     *out = names;
@@ -521,7 +342,7 @@ static gr_status build_op(builder *b, scope *s, const gr_doc_node *n, const gr_o
     if (op->parse) {
         gr_status status = op->parse(attrs, b->arena, &params, b->err);
         if (status != GR_OK)
-            return gr_fail_context(b->err, status, "node '%s' (%s)", gr_show(label(n)), op->name);
+            return gr_fail_context(b->err, status, "node '%s' (%s)", gr_show(gr_builder_label(n)), op->name);
     }
     GR_TRY(subgraphs_of(b, s, n, op, attrs, &sub));
     gr_value **all = in;
@@ -531,17 +352,17 @@ static gr_status build_op(builder *b, scope *s, const gr_doc_node *n, const gr_o
         memcpy(all + nin, sub.captured, sub.ncaptured * sizeof *all);
     }
     GR_TRY(output_names(b, s, n, &names));
-    gr_node *made = gr_graph_node(s->graph, op, params, attrs, (uint32_t)(nin + sub.ncaptured), all,
-                                  (uint32_t)n->out.count, names);
+    gr_node *made =
+        gr_graph_node(s->graph, op, params, attrs, (uint32_t)(nin + sub.ncaptured), all, (uint32_t)n->out.count, names);
     if (!made) return gr_nomem(b->err);
-    made->name = inner_name(b, s, label(n));
+    made->name = gr_builder_inner_name(b, s, gr_builder_label(n));
     if (!made->name) return gr_nomem(b->err);
     made->ncaptured = (uint32_t)sub.ncaptured;
     made->nsubgraphs = (uint32_t)sub.count;
     made->subgraphs = sub.graphs;
     gr_insert_before(made, NULL);
     for (size_t i = 0; i < n->out.count; i++)
-        if (*n->out.items[i]) GR_TRY(define(b, s, n->out.items[i], made->out[i]));
+        if (*n->out.items[i]) GR_TRY(gr_builder_define(b, s, n->out.items[i], made->out[i]));
     return note_source(b, s->graph, (gr_source){made->name, made, NULL, op->name, made->nin, all});
 }
 
@@ -556,160 +377,44 @@ static const gr_op *find_op(builder *b, const char *domain, const char *name, in
     return f->op;
 }
 
-static gr_status build_node(builder *b, scope *s, const gr_doc_node *n)
+gr_status gr_builder_node(builder *b, scope *s, const gr_doc_node *n)
 {
-    const char *domain = canonical(n->domain);
+    const char *domain = gr_builder_domain(n->domain);
     gr_attrs attrs;
     int lowest = 0;
-    GR_TRY(spend(b, s, NODE_WEIGHT + n->in.count + n->out.count + n->attrs.count));
+    GR_TRY(gr_builder_spend(b, s, NODE_WEIGHT + n->in.count + n->out.count + n->attrs.count));
     gr_value **in = GR_NEWS(b->arena, n->in.count, gr_value *);
     if (!in) return gr_nomem(b->err);
     GR_TRY(inputs_of(b, s, n, in));
-    gr_status status = resolve(b, s, n->attrs, &attrs);
+    gr_status status = gr_builder_resolve(b, s, n->attrs, &attrs);
     if (status != GR_OK)
-        return gr_fail_context(b->err, status, "node '%s' (%s)", gr_show(label(n)), gr_show(n->op_type));
+        return gr_fail_context(b->err, status, "node '%s' (%s)", gr_show(gr_builder_label(n)), gr_show(n->op_type));
     int64_t opset = version_of(b, s, domain);
     const gr_op *op = find_op(b, domain, n->op_type, opset, &lowest);
     /* Our own operators come with function bodies for others to run; everybody else's function is what it says. */
     const gr_doc_function *f = NULL;
-    if (!op || strcmp(domain, "graphrun")) GR_TRY(find_function(b, n, &f));
-    if (f) return inline_call(b, s, n, f, attrs, in);
+    if (!op || strcmp(domain, "graphrun")) GR_TRY(gr_builder_find_function(b, n, &f));
+    if (f) return gr_builder_call(b, s, n, f, attrs, in);
     if (!*domain && !opset)
         return gr_fail(b->err, GR_EMODEL, "node '%s' (%s) is of domain ai.onnx, which the model does not import",
-                       gr_show(label(n)), gr_show(n->op_type));
+                       gr_show(gr_builder_label(n)), gr_show(n->op_type));
     bool constant = !*domain && !strcmp(n->op_type, "Constant");
     bool identity = !*domain && !strcmp(n->op_type, "Identity") && n->in.count == 1 && in[0] && in[0]->konst;
     if ((constant || identity) && n->out.count == 1 && *n->out.items[0]) {
         gr_value *v = identity ? in[0] : NULL;
-        const char *name = inner_name(b, s, label(n));
+        const char *name = gr_builder_inner_name(b, s, gr_builder_label(n));
         if (!name) return gr_nomem(b->err);
-        if (constant) GR_TRY(gr_graph_const_node(s->graph, inner_name(b, s, n->out.items[0]), attrs, &v, b->err));
+        if (constant)
+            GR_TRY(gr_graph_const_node(s->graph, gr_builder_inner_name(b, s, n->out.items[0]), attrs, &v, b->err));
         GR_TRY(note_source(b, s->graph, (gr_source){name, NULL, v, constant ? "Constant" : "Identity", identity, in}));
-        return define(b, s, n->out.items[0], v);
+        return gr_builder_define(b, s, n->out.items[0], v);
     }
     if (op) return build_op(b, s, n, op, attrs, in);
     GR_TRY(note_missing(b, domain, n, opset, lowest));
     for (size_t i = 0; i < n->out.count; i++) { /* go on, to find all that is missing */
         gr_value *v = gr_graph_value(s->graph, n->out.items[i]);
         if (!v) return gr_nomem(b->err);
-        if (*n->out.items[i]) GR_TRY(define(b, s, n->out.items[i], v));
-    }
-    return GR_OK;
-}
-
-/* ---- order: a node is built after those whose outputs it reads, else in the order of the file ---- */
-
-typedef struct reads {
-    size_t count, cap;
-    uint32_t *items;
-} reads;
-
-static gr_status note_read(builder *b, const scope *s, const char *name, reads *out)
-{
-    const gr_name *e = gr_names_find(&s->names, name);
-    if (!e || e->value || !e->index) return GR_OK;
-    uint32_t *added = GR_PUSH(b->scratch, out->items, out->count, out->cap);
-    if (!added) return gr_nomem(b->err);
-    *added = e->index - 1;
-    return GR_OK;
-}
-
-typedef struct inner { /* names that a graph inside a node defines: they hide those outside */
-    const struct inner *outer;
-    gr_names names;
-} inner;
-
-static gr_status names_of(builder *b, const gr_doc_graph *g, gr_names *out)
-{
-    bool good = true;
-    for (size_t i = 0; i < g->in.count; i++) good &= !g->in.items[i].name || gr_names_add(out, b->scratch, g->in.items[i].name);
-    for (size_t i = 0; i < g->ninit; i++) good &= !g->init[i]->name || gr_names_add(out, b->scratch, g->init[i]->name);
-    for (size_t i = 0; i < g->nodes.count; i++)
-        for (size_t k = 0; k < g->nodes.items[i].out.count; k++)
-            good &= gr_names_add(out, b->scratch, g->nodes.items[i].out.items[k]) != NULL;
-    return good ? GR_OK : gr_nomem(b->err);
-}
-
-static gr_status note_captured(builder *b, const scope *s, const inner *in, const char *name, reads *out)
-{
-    for (; in; in = in->outer)
-        if (gr_names_find(&in->names, name)) return GR_OK;
-    return note_read(b, s, name, out);
-}
-
-/* Nodes of this scope that are not built yet and whose outputs a node reads. A graph inside it may read any. */
-static gr_status nodes_read(builder *b, const scope *s, const inner *in, const gr_doc_node *n, reads *out, int depth)
-{
-    if (depth > MAX_DEPTH) return gr_fail(b->err, GR_ELIMIT, "graphs are nested more than %d deep", MAX_DEPTH);
-    for (size_t i = 0; i < n->in.count; i++) GR_TRY(note_captured(b, s, in, n->in.items[i], out));
-    for (size_t i = 0; i < n->attrs.count; i++) {
-        const gr_doc_graph *g = n->attrs.items[i].type == GR_ATTR_GRAPH ? n->attrs.items[i].g : NULL;
-        inner own = {.outer = in};
-        if (!g) continue;
-        GR_TRY(names_of(b, g, &own.names));
-        for (size_t j = 0; j < g->nodes.count; j++) GR_TRY(nodes_read(b, s, &own, &g->nodes.items[j], out, depth + 1));
-        for (size_t j = 0; j < g->out.count; j++)
-            if (g->out.items[j].name) GR_TRY(note_captured(b, s, &own, g->out.items[j].name, out));
-    }
-    return GR_OK;
-}
-
-typedef struct frame {
-    uint32_t node;
-    size_t next; /* of those it reads, to look at */
-    reads reads;
-} frame;
-
-static gr_status register_outputs(builder *b, scope *s, const gr_doc_nodes *nodes)
-{
-    for (size_t i = 0; i < nodes->count; i++)
-        for (size_t j = 0; j < nodes->items[i].out.count; j++) {
-            const char *name = nodes->items[i].out.items[j];
-            if (!*name) continue;
-            gr_name *e = gr_names_add(&s->names, b->scratch, name);
-            if (!e) return gr_nomem(b->err);
-            if (e->value || e->index)
-                return gr_fail(b->err, GR_EMODEL, "node '%s' (%s) defines '%s', which is defined already",
-                               gr_show(label(&nodes->items[i])), gr_show(nodes->items[i].op_type), gr_show(name));
-            e->index = (uint32_t)i + 1;
-        }
-    return GR_OK;
-}
-
-static gr_status build_nodes(builder *b, scope *s, const gr_doc_nodes *nodes)
-{
-    enum { WAITING, OPEN, DONE };
-    if (nodes->count >= UINT32_MAX) return gr_fail(b->err, GR_ELIMIT, "too many nodes");
-    uint8_t *state = GR_NEWS(b->scratch, nodes->count, uint8_t);
-    size_t depth = 0, cap = 0;
-    frame *stack = NULL;
-    if (!state) return gr_nomem(b->err);
-    GR_TRY(register_outputs(b, s, nodes));
-    for (size_t i = 0; i < nodes->count; i++) {
-        uint32_t node = (uint32_t)i;
-        for (bool open = state[i] == WAITING; open || depth;) {
-            if (open) {
-                frame *f = GR_PUSH(b->scratch, stack, depth, cap);
-                if (!f) return gr_nomem(b->err);
-                *f = (frame){.node = node};
-                state[node] = OPEN;
-                GR_TRY(nodes_read(b, s, NULL, &nodes->items[node], &f->reads, 0));
-                open = false;
-            }
-            frame *f = &stack[depth - 1];
-            while (!open && f->next < f->reads.count) {
-                node = f->reads.items[f->next++];
-                if (state[node] == DONE) continue;
-                if (state[node] == OPEN)
-                    return gr_fail(b->err, GR_EMODEL, "node '%s' (%s) depends on itself",
-                                   gr_show(label(&nodes->items[node])), gr_show(nodes->items[node].op_type));
-                open = true;
-            }
-            if (open) continue;
-            GR_TRY(build_node(b, s, &nodes->items[f->node]));
-            state[f->node] = DONE;
-            depth--;
-        }
+        if (*n->out.items[i]) GR_TRY(gr_builder_define(b, s, n->out.items[i], v));
     }
     return GR_OK;
 }
@@ -780,7 +485,7 @@ static gr_status build_outputs(builder *b, scope *s, const gr_doc_graph *d)
     for (size_t i = 0; i < d->out.count; i++) {
         const gr_doc_value *out = &d->out.items[i];
         gr_value *v = NULL;
-        if (out->name && *out->name) GR_TRY(lookup(b, s, out->name, &v));
+        if (out->name && *out->name) GR_TRY(gr_builder_lookup(b, s, out->name, &v));
         if (!v)
             return gr_fail(b->err, GR_EMODEL, "output %zu of the graph ('%s') is not defined by any node", i,
                            gr_show(out->name));
@@ -793,14 +498,16 @@ static gr_status build_outputs(builder *b, scope *s, const gr_doc_graph *d)
 static gr_status build_graph(builder *b, scope *outer, const gr_doc_graph *d, scope *s)
 {
     int depth = outer ? outer->depth + 1 : 0;
-    if (depth > MAX_DEPTH) return gr_fail(b->err, GR_ELIMIT, "graphs are nested more than %d deep", MAX_DEPTH);
+    if (depth > GR_BUILDER_MAX_DEPTH)
+        return gr_fail(b->err, GR_ELIMIT, "graphs are nested more than %d deep", GR_BUILDER_MAX_DEPTH);
     *s = (scope){.outer = outer, .depth = depth, .imports = outer ? outer->imports : &b->imports};
     if (outer) {
         s->function = outer->function;
         s->call = outer->call;
         s->prefix = outer->prefix;
     }
-    GR_TRY(spend(b, s, CALL_WEIGHT + NODE_WEIGHT * (d->ninit + d->nsparse) + d->in.count + d->out.count));
+    GR_TRY(gr_builder_spend(
+        b, s, GR_BUILDER_CALL_WEIGHT + NODE_WEIGHT * (d->ninit + d->nsparse) + d->in.count + d->out.count));
     s->graph = gr_graph_new(b->arena, b->syms, d->name, outer ? outer->graph : NULL);
     if (!s->graph) return gr_nomem(b->err);
     s->graph->opset = version_of(b, s, "");
@@ -808,7 +515,7 @@ static gr_status build_graph(builder *b, scope *outer, const gr_doc_graph *d, sc
     for (size_t i = 0; i < d->nsparse; i++)
         GR_TRY(build_initializer(b, s, d->sparse[i]->values->name, NULL, d->sparse[i]));
     GR_TRY(build_inputs(b, s, d));
-    GR_TRY(build_nodes(b, s, &d->nodes));
+    GR_TRY(gr_builder_nodes(b, s, &d->nodes));
     return build_outputs(b, s, d);
 }
 
@@ -821,8 +528,8 @@ static gr_status build_all(builder *b, gr_graph **out)
     if (doc->ir_version < 1 || doc->ir_version > NEWEST_IR)
         return gr_fail(b->err, doc->ir_version < 1 ? GR_EMODEL : GR_EUNSUPPORTED,
                        "the model has IR version %lld, expected 1 to %d", (long long)doc->ir_version, NEWEST_IR);
-    GR_TRY(read_imports(b, &doc->opsets, "the model", &b->imports));
-    GR_TRY(index_functions(b));
+    GR_TRY(gr_builder_read_imports(b, &doc->opsets, "the model", &b->imports));
+    GR_TRY(gr_builder_index_functions(b));
     GR_TRY(build_graph(b, NULL, doc->graph, &s));
     if (b->nmissing) return report_missing(b);
     *out = s.graph;
@@ -832,7 +539,11 @@ static gr_status build_all(builder *b, gr_graph **out)
 gr_status gr_graph_build(const gr_doc *doc, gr_arena *arena, const gr_doc_names *overridden, gr_graph **out,
                          gr_err *err)
 {
-    builder b = {.doc = doc, .arena = arena, .scratch = gr_arena_new(), .overridden = overridden, .err = err,
+    builder b = {.doc = doc,
+                 .arena = arena,
+                 .scratch = gr_arena_new(),
+                 .overridden = overridden,
+                 .err = err,
                  .syms = gr_syms_new(arena)};
     gr_status status = b.scratch ? build_all(&b, out) : gr_nomem(err);
     gr_arena_free(b.scratch);
