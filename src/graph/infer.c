@@ -319,13 +319,34 @@ static gr_status prepare(walk *w, const gr_graph *g, gr_err *err)
     return w->in && w->konst && w->ivals && w->out && w->made && w->wanted ? GR_OK : gr_nomem(err);
 }
 
+/* The node and its sentence, and where its operands come from: what is wrong about a shape is mostly wrong there. */
+static gr_status fail_node(const gr_node *n, gr_status status, gr_err *err)
+{
+    enum { BACK = 4 };
+    char text[GR_ERR_SIZE];
+    int told = 0;
+    gr_fail_at(n->op, n->name, status, err);
+    for (uint32_t i = 0; err && status == GR_EMODEL && i < n->nin && told < 2; i++) {
+        const gr_value *v = gr_in(n, i);
+        const gr_node *m = v && !v->konst ? v->def : NULL, *view = m;
+        for (int k = 0; k < BACK && view && !gr_is_op(view, "Transpose") && !gr_is_op(view, "Reshape"); k++)
+            view = gr_in(view, 0) && !gr_in(view, 0)->konst ? gr_in(view, 0)->def : NULL;
+        if (view) m = view;
+        if (!m) continue;
+        memcpy(text, err->text, sizeof text);
+        gr_err_write(err, status, "%s%s '%s' (%s)", text, told++ ? " and" : ", which come from", gr_show(gr_node_label(m)),
+                     m->op->name);
+    }
+    return status;
+}
+
 gr_status gr_infer_facts(const gr_graph *g, gr_facts *f, gr_fold *fold, gr_err *err)
 {
     walk w = {.f = f, .fold = fold};
     GR_TRY(prepare(&w, g, err));
     for (const gr_node *n = g->first; n; n = n->next) {
         gr_status status = infer_node(&w, n, err);
-        if (status != GR_OK) return gr_fail_at(n->op, n->name, status, err);
+        if (status != GR_OK) return fail_node(n, status, err);
     }
     return GR_OK;
 }
@@ -394,7 +415,7 @@ static gr_status infer_graph(gr_graph *g, gr_facts *f, gr_fold *fold, gr_err *er
         }
         if (take_known(f, n)) continue;
         gr_status status = infer_node(&w, n, err);
-        if (status != GR_OK) return gr_fail_at(n->op, n->name, status, err);
+        if (status != GR_OK) return fail_node(n, status, err);
         for (uint32_t i = 0; i < n->nout; i++) {
             gr_value *v = n->out[i];
             if (!v) continue;

@@ -5,7 +5,9 @@
  */
 #include "explain.h"
 #include "exec/plan.h"
+#include "odd.h"
 #include "passes/match.h"
+#include "peers.h"
 #include "provenance.h"
 #include <ctype.h>
 #include <math.h>
@@ -243,9 +245,9 @@ static int by_work(const void *a, const void *b)
 
 /* Steps by the file's shapes alone: what stands and is not computed before the run. */
 static gr_status count_nodes(const gr_provenance *p, const gr_graph *g, const bool *runs, const double *work,
-                             gr_arena *arena, gr_explanation *out, gr_err *err)
+                             gr_arena *arena, gr_explanation *out, size_t *remarks, gr_err *err)
 {
-    size_t cap = 0, remarks = 0;
+    size_t cap = 0;
     for (const gr_node *n = g->first; n; n = n->next) {
         gr_fusion_kind kind = gr_fusion_of(n);
         if (!runs[n->id]) continue;
@@ -256,7 +258,7 @@ static gr_status count_nodes(const gr_provenance *p, const gr_graph *g, const bo
         if (kind != GR_FUSIONS && kind != GR_FUSION_LINEAR) out->fusions[kind].count++;
         if (kind != GR_FUSION_GELU && has_gelu(n)) out->fusions[GR_FUSION_GELU].count++;
         if (is_embeddings(n) && gr_in(n, 0)) out->fusions[GR_FUSION_LAYER_NORM].count++;
-        if (kind == GR_FUSION_LAYER_NORM || is_embeddings(n)) remark_epsilon(p, n, arena, out, &remarks);
+        if (kind == GR_FUSION_LAYER_NORM || is_embeddings(n)) remark_epsilon(p, n, arena, out, remarks);
         if (work) out->work += work[n->id];
         if (is_fused(n)) continue;
         gr_work_row *r = row_of(arena, out, n->op->name, &cap);
@@ -411,6 +413,7 @@ static gr_status explain(gr_model *m, const gr_graph *g, const gr_tensor *inputs
     bool *runs = GR_NEWS(scratch, g->nnodes + 1, bool);
     double *work = GR_NEWS(scratch, g->nnodes + 1, double);
     gr_err no_work = {GR_OK, ""};
+    size_t remarks = 0;
     if (!runs || !work) return gr_nomem(err);
     GR_TRY(gr_provenance_of(g, scratch, &p, err));
     for (const gr_node *n = g->first; n; n = n->next) runs[n->id] = true;
@@ -427,7 +430,9 @@ static gr_status explain(gr_model *m, const gr_graph *g, const gr_tensor *inputs
     if (inputs && measure(m, g, inputs, work, &no_work) == GR_OK) out->why = NULL;
     if (no_work.status == GR_ENOMEM) return gr_nomem(err);
     if (no_work.status != GR_OK) out->why = gr_arena_strdup(arena, no_work.text);
-    GR_TRY(count_nodes(&p, g, runs, out->why ? NULL : work, arena, out, err));
+    GR_TRY(count_nodes(&p, g, runs, out->why ? NULL : work, arena, out, &remarks, err));
+    GR_TRY(gr_find_odd(g, l.maker, arena, scratch, &out->remarks, &out->nremarks, &remarks, err));
+    GR_TRY(gr_compare_layers(g, &p, arena, scratch, &out->remarks, &out->nremarks, &remarks, err));
     return find_twice(g, arena, scratch, out, err);
 }
 

@@ -47,6 +47,7 @@ typedef struct found {
     bool guarded;      /* a query without keys gives zeros */
     gr_value *factors; /* of probabilities */
     int nmasks;
+    int depth;                  /* how far it was traced, so that the furthest attempt gives the reason */
     mask_step masks[MAX_MASKS]; /* the outermost first */
 } found;
 
@@ -55,7 +56,7 @@ static gr_node *only_reader(const gr_value *v) { return v->nuses == 1 && !v->is_
 
 static bool miss(const found *f, const gr_node *culprit, const char *why)
 {
-    gr_miss(f->g, "attention", f->softmax, culprit, "%s", why);
+    gr_miss_at(f->g, "attention", f->softmax, culprit, f->depth, why);
     return false;
 }
 
@@ -131,6 +132,7 @@ enum { MAX_STEPS = 16 };
 static bool find_product(found *f, gr_value *v, double outer, int steps)
 {
     bool transposed;
+    f->depth = steps;
     if (v->is_output || v->nuses != 1) return miss(f, v->def, "the scores are read elsewhere");
     gr_value *inner = gr_strip_scale(v, &outer);
     if (inner->is_output || inner->nuses != 1) return miss(f, inner->def, "the scores are read elsewhere");
@@ -138,6 +140,7 @@ static bool find_product(found *f, gr_value *v, double outer, int steps)
         f->product = inner->def;
         f->scores = inner;
         f->scale = outer;
+        f->depth = MAX_STEPS + 1;
         return true;
     }
     if (steps == MAX_STEPS) return false;

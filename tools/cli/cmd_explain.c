@@ -227,9 +227,15 @@ static void text_fusions(explain_job *job, const gr_explanation *x)
 
 static void text_misses(explain_job *job, const char *title, const gr_near_miss *m, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        cli_add(&job->out, "%-11s %s at '%s': %s\n", i ? "" : title, m[i].rule, cli_show(gr_node_label(m[i].anchor)),
+    for (size_t i = 0; i < n; i++) {
+        char *culprit = cli_strdup(m[i].culprit ? cli_show(gr_node_label(m[i].culprit)) : "");
+        bool named = m[i].culprit == m[i].anchor || strstr(m[i].why, culprit);
+        cli_add(&job->out, "%-11s %s at '%s': %s", i ? "" : title, m[i].rule, cli_show(gr_node_label(m[i].anchor)),
                 m[i].why);
+        if (!named) cli_add(&job->out, ", '%s'", culprit);
+        cli_add(&job->out, "\n");
+        free(culprit);
+    }
 }
 
 static void text_left(explain_job *job, const gr_explanation *x, const char *shape)
