@@ -75,5 +75,11 @@ bool gr_body_prepare(gr_step *s, gr_why *why);
 gr_status gr_body_run(const gr_step *s, gr_err *err);
 void gr_body_release(gr_step *s);
 extern const gr_kernel gr_body_kernels[];
+/* A row of com.microsoft. */
+#define GR_CONTRIB_ROW(name_, least, most, outputs, parse_, body_)                                                     \
+    {                                                                                                                  \
+        .name = name_, .since = 1, .in = {least, most}, .out = outputs, .parse = parse_, .infer = gr_body_infer,       \
+        .kernels = gr_body_kernels, .body = body_, .domain = "com.microsoft"                                           \
+    }
 
 #endif

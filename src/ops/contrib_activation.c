@@ -147,11 +147,7 @@ static gr_status transpose_body(gr_body *b)
     return GR_OK;
 }
 
-#define ROW(name_, least, most, parse_, body_)                                                                         \
-    {                                                                                                                  \
-        .name = name_, .since = 1, .in = {least, most}, .out = 1, .parse = parse_, .infer = gr_body_infer,             \
-        .kernels = gr_body_kernels, .body = body_, .domain = "com.microsoft"                                           \
-    }
+#define ROW(name_, least, most, parse_, body_) GR_CONTRIB_ROW(name_, least, most, 1, parse_, body_)
 const gr_op op_contrib_activation[] = {
     ROW("Gelu", 1, 1, parse_erf, activation_body),
     ROW("BiasGelu", 2, 2, parse_erf, activation_body),

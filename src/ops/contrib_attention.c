@@ -345,11 +345,7 @@ static gr_status run_bias(const gr_step *s, gr_err *err)
 
 static const gr_kernel bias_kernels[] = {{"ref", NULL, run_bias, NULL}, {0}};
 
-#define ROW(name_, least, most, outputs, body_)                                                                        \
-    {                                                                                                                  \
-        .name = name_, .since = 1, .in = {least, most}, .out = outputs, .parse = parse, .infer = gr_body_infer,        \
-        .kernels = gr_body_kernels, .body = body_, .domain = "com.microsoft"                                           \
-    }
+#define ROW(name_, least, most, outputs, body_) GR_CONTRIB_ROW(name_, least, most, outputs, parse, body_)
 const gr_op op_contrib_attention[] = {
     ROW("Attention", 2, 7, 2, attention_body),
     ROW("QAttention", 5, 9, 2, quantised_body),

@@ -46,15 +46,4 @@ static gr_status body(gr_body *b)
     return GR_OK;
 }
 
-const gr_op op_contrib_gated_bias[] = {
-    {.name = "GatedRelativePositionBias",
-     .since = 1,
-     .in = {6, 7},
-     .out = 1,
-     .parse = parse,
-     .infer = gr_body_infer,
-     .kernels = gr_body_kernels,
-     .body = body,
-     .domain = "com.microsoft"},
-    {0},
-};
+const gr_op op_contrib_gated_bias[] = {GR_CONTRIB_ROW("GatedRelativePositionBias", 6, 7, 1, parse, body), {0}};

@@ -5,16 +5,9 @@
  */
 #include "exec/body.h"
 
-typedef struct params {
-    float epsilon;
-} params;
-
-static gr_status parse(gr_attrs attrs, gr_arena *arena, const void **out, gr_err *err)
+static gr_status parse(gr_attrs attrs, gr_arena *arena, const void **params, gr_err *err)
 {
-    params *p = GR_NEW(arena, params);
-    *out = p;
-    if (!p) return gr_nomem(err);
-    return gr_attr_float(attrs, "epsilon", 1e-12F, &p->epsilon, err);
+    return gr_parse_epsilon(attrs, arena, 1e-12F, params, err);
 }
 
 #define NORM_ATTRS GR_ATTRS(GR_INT_ATTR("axis", -1), GR_FLOAT_ATTR("epsilon", p->epsilon))
@@ -23,7 +16,7 @@ static gr_status parse(gr_attrs attrs, gr_arena *arena, const void **out, gr_err
 
 static gr_status skip_body(gr_body *b)
 {
-    const params *p = b->params;
+    const gr_epsilon *p = b->params;
     gr_value *x = gr_body_in(b, 0), *skip = gr_body_in(b, 1), *gamma = gr_body_in(b, 2), *beta = gr_body_in(b, 3);
     if (gr_body_in(b, 4)) x = GR_BODY_NODE(b, "Add", GR_NO_ATTRS, x, b->in[4]);
     gr_value *out[3];
@@ -45,7 +38,7 @@ static gr_status skip_body(gr_body *b)
 
 static gr_status simplified_body(gr_body *b)
 {
-    const params *p = b->params;
+    const gr_epsilon *p = b->params;
     gr_value *x = gr_body_in(b, 0), *out[2];
     if (gr_body_in(b, 3)) x = GR_BODY_NODE(b, "Add", GR_NO_ATTRS, x, b->in[3]);
     gr_value *sum = GR_BODY_NODE(b, "Add", GR_NO_ATTRS, x, gr_body_in(b, 1)), *in[] = {sum, gr_body_in(b, 2)};
@@ -68,7 +61,7 @@ typedef struct embedding {
 
 static void embed(gr_body *b, const embedding *e)
 {
-    const params *p = b->params;
+    const gr_epsilon *p = b->params;
     const int64_t zero = 0, one = 1;
     gr_value *sum = GR_BODY_NODE(b, "Add", GR_NO_ATTRS, e->words, e->positions);
     if (e->segments) sum = GR_BODY_NODE(b, "Add", GR_NO_ATTRS, sum, e->segments);
@@ -141,11 +134,7 @@ static gr_status quantised_embed_body(gr_body *b)
     return GR_OK;
 }
 
-#define ROW(name_, least, most, outputs, body_)                                                                        \
-    {                                                                                                                  \
-        .name = name_, .since = 1, .in = {least, most}, .out = outputs, .parse = parse, .infer = gr_body_infer,        \
-        .kernels = gr_body_kernels, .body = body_, .domain = "com.microsoft"                                           \
-    }
+#define ROW(name_, least, most, outputs, body_) GR_CONTRIB_ROW(name_, least, most, outputs, parse, body_)
 const gr_op op_contrib_norm[] = {
     ROW("SkipLayerNormalization", 3, 5, 4, skip_body),
     ROW("SkipSimplifiedLayerNormalization", 3, 4, 4, simplified_body),

@@ -308,11 +308,7 @@ static gr_status dynamic_body(gr_body *b)
         .name = name_, .since = 1, .in = {7, 8}, .out = 1, .infer = infer_binary, .kernels = kernels_,                 \
         .domain = "com.microsoft"                                                                                      \
     }
-#define ROW(name_, least, most, parse_, body_)                                                                         \
-    {                                                                                                                  \
-        .name = name_, .since = 1, .in = {least, most}, .out = 1, .parse = parse_, .infer = gr_body_infer,             \
-        .kernels = gr_body_kernels, .body = body_, .domain = "com.microsoft"                                           \
-    }
+#define ROW(name_, least, most, parse_, body_) GR_CONTRIB_ROW(name_, least, most, 1, parse_, body_)
 const gr_op op_contrib_quantize[] = {
     BINARY("QLinearAdd", add_kernels),
     BINARY("QLinearMul", mul_kernels),

@@ -64,15 +64,4 @@ static gr_status body(gr_body *b)
     return GR_OK;
 }
 
-const gr_op op_contrib_rotary[] = {
-    {.name = "RotaryEmbedding",
-     .since = 1,
-     .in = {4, 4},
-     .out = 1,
-     .parse = parse,
-     .infer = gr_body_infer,
-     .kernels = gr_body_kernels,
-     .body = body,
-     .domain = "com.microsoft"},
-    {0},
-};
+const gr_op op_contrib_rotary[] = {GR_CONTRIB_ROW("RotaryEmbedding", 4, 4, 1, parse, body), {0}};

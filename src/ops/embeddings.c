@@ -14,16 +14,9 @@
 
 enum { SCALE, BIAS, FIRST, MOST = 6 }; /* inputs; the first pair; greatest number of pairs */
 
-typedef struct params {
-    float epsilon;
-} params;
-
-static gr_status parse(gr_attrs attrs, gr_arena *arena, const void **out, gr_err *err)
+static gr_status parse(gr_attrs attrs, gr_arena *arena, const void **params, gr_err *err)
 {
-    params *p = GR_NEW(arena, params);
-    if (!p) return gr_nomem(err);
-    *out = p;
-    return gr_attr_float(attrs, "epsilon", 1e-5f, &p->epsilon, err);
+    return gr_parse_epsilon(attrs, arena, 1e-5f, params, err);
 }
 
 static uint32_t pairs_of(uint32_t nin) { return nin > FIRST ? (nin - FIRST + 1) / 2 : 0; }
@@ -168,7 +161,7 @@ static gr_status ref_run(const gr_step *s, gr_err *err)
             mean += v[j] / (double)w.width;
         }
         for (int64_t j = 0; j < w.width; j++) square += pow(v[j] - mean, 2) / (double)w.width;
-        const double r = 1 / sqrt(square + (double)GR_PARAMS(params, s)->epsilon);
+        const double r = 1 / sqrt(square + (double)GR_PARAMS(gr_epsilon, s)->epsilon);
         for (int64_t j = 0; j < w.width; j++) {
             double x = scale ? (v[j] - mean) * r * gr_at_unaligned(scale, j) : v[j];
             gr_at_put(y, row * w.width + j, bias ? x + gr_at_unaligned(bias, j) : x);
@@ -231,7 +224,7 @@ static gr_status simd_run(const gr_step *s, gr_err *err)
             const bool last = k == w.n - 1;
             const float *more = aligned(w.of[k].values, row_at(&w, &w.of[k], y->dims, row), w.width, x ? buffer : sum);
             if (last && scale)
-                v->layernorm(n, x ? x : more, x ? more : NULL, g, b, GR_PARAMS(params, s)->epsilon, NULL, to);
+                v->layernorm(n, x ? x : more, x ? more : NULL, g, b, GR_PARAMS(gr_epsilon, s)->epsilon, NULL, to);
             else if (x)
                 v->binary[GR_V_ADD](n, x, more, last ? to : sum);
             else if (last)
@@ -268,16 +261,6 @@ static gr_status spell(gr_spell *s)
     return GR_OK;
 }
 
+/* Scale and bias are absent where there is no norm. */
 const gr_op op_embeddings[] = {
-    {.name = "Embeddings",
-     .since = 1,
-     .in = {0, FIRST + 2 * MOST}, /* scale and bias are absent where there is no norm */
-     .out = 1,
-     .flags = GR_OP_UNALIGNED | GR_OP_NARROW | GR_OP_ANY_ROWS,
-     .parse = parse,
-     .infer = infer,
-     .kernels = kernels,
-     .function = spell,
-     .domain = "graphrun"},
-    {0},
-};
+    GR_FUSED_ROW("Embeddings", 0, FIRST + 2 * MOST, 1, GR_OP_UNALIGNED | GR_OP_NARROW | GR_OP_ANY_ROWS), {0}};

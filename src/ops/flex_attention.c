@@ -29,16 +29,6 @@ static gr_status parse(gr_attrs attrs, gr_arena *arena, const void **out, gr_err
                    gr_dtype_name(p->precision));
 }
 
-static gr_status unify(const gr_infer *c, uint32_t i, int axis, gr_dim *d, gr_err *err)
-{
-    gr_dim is = c->in[i]->dims[axis];
-    if (gr_dim_known(is) && gr_dim_known(*d) && is.k != d->k)
-        return gr_fail(err, GR_EMODEL, "axis %d of input %u has %lld elements, expected %lld", axis, i, (long long)is.k,
-                       (long long)d->k);
-    if (gr_dim_known(is)) *d = is;
-    return GR_OK;
-}
-
 static gr_status infer(const gr_infer *c, gr_err *err)
 {
     bool known = true;
@@ -60,10 +50,10 @@ static gr_status infer(const gr_infer *c, gr_err *err)
     if (!known) return gr_set(c, 0, c->in[QUERY]->dtype, GR_RANK_UNKNOWN, NULL);
     const gr_dim *q = c->in[QUERY]->dims;
     gr_dim batch = q[0], size = q[3], heads = c->in[KEY]->dims[1], keys = c->in[KEY]->dims[2];
-    for (uint32_t i = KEY; i <= VALUE; i++) GR_TRY(unify(c, i, 0, &batch, err));
-    GR_TRY(unify(c, VALUE, 1, &heads, err));
-    GR_TRY(unify(c, VALUE, 2, &keys, err));
-    GR_TRY(unify(c, KEY, 3, &size, err));
+    for (uint32_t i = KEY; i <= VALUE; i++) GR_TRY(gr_unify_dim(c, i, 0, &batch, err));
+    GR_TRY(gr_unify_dim(c, VALUE, 1, &heads, err));
+    GR_TRY(gr_unify_dim(c, VALUE, 2, &keys, err));
+    GR_TRY(gr_unify_dim(c, KEY, 3, &size, err));
     if (gr_dim_known(heads) && gr_dim_known(q[1]) && (heads.k < 1 || q[1].k % heads.k))
         return gr_fail(err, GR_EMODEL, "%lld query heads cannot be shared out among %lld key heads", (long long)q[1].k,
                        (long long)heads.k);

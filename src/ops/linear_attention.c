@@ -43,17 +43,6 @@ static gr_status parse(gr_attrs attrs, gr_arena *arena, const void **out, gr_err
 
 #define T_STATE (GR_T(FLOAT) | GR_T(FLOAT16) | GR_T(BFLOAT16))
 
-static gr_status unify(const gr_infer *c, uint32_t i, int axis, gr_dim *d, gr_err *err)
-{
-    if (!gr_rank_known(c, i)) return GR_OK;
-    gr_dim is = c->in[i]->dims[axis];
-    if (gr_dim_known(is) && gr_dim_known(*d) && is.k != d->k)
-        return gr_fail(err, GR_EMODEL, "axis %d of input %u has %lld elements, expected %lld", axis, i, (long long)is.k,
-                       (long long)d->k);
-    if (gr_dim_known(is)) *d = is;
-    return GR_OK;
-}
-
 static gr_status check_types(const gr_infer *c, gr_err *err)
 {
     const params *p = GR_PARAMS(params, c);
@@ -107,8 +96,8 @@ static gr_status infer(const gr_infer *c, gr_err *err)
     gr_dim batch = gr_sym_fresh(c->syms), tokens = gr_sym_fresh(c->syms), k, k2, v;
     if (gr_rank_known(c, QUERY)) batch = c->in[QUERY]->dims[0], tokens = c->in[QUERY]->dims[1];
     for (uint32_t i = 0; i <= BETA; i++) {
-        GR_TRY(unify(c, i, 0, &batch, err));
-        if (i != PAST) GR_TRY(unify(c, i, 1, &tokens, err));
+        GR_TRY(gr_unify_dim(c, i, 0, &batch, err));
+        if (i != PAST) GR_TRY(gr_unify_dim(c, i, 1, &tokens, err));
     }
     GR_TRY(head_size(c, QUERY, p->heads, &k, err));
     GR_TRY(head_size(c, KEY, p->kv_heads, &k2, err));
@@ -118,9 +107,9 @@ static gr_status infer(const gr_infer *c, gr_err *err)
                        (long long)k2.k);
     if (gr_dim_known(k2)) k = k2;
     gr_dim heads = GR_DIM(p->kv_heads);
-    GR_TRY(unify(c, PAST, 1, &heads, err));
-    GR_TRY(unify(c, PAST, 2, &k, err));
-    GR_TRY(unify(c, PAST, 3, &v, err));
+    GR_TRY(gr_unify_dim(c, PAST, 1, &heads, err));
+    GR_TRY(gr_unify_dim(c, PAST, 2, &k, err));
+    GR_TRY(gr_unify_dim(c, PAST, 3, &v, err));
     GR_TRY(check_gates(c, k, err));
     gr_dim *y = gr_dims(c, 3), *state = gr_dims(c, 4);
     y[0] = batch, y[1] = tokens, y[2] = gr_sym_mul(c->syms, v, GR_DIM(p->heads));

@@ -64,6 +64,14 @@ gr_status gr_attr_bool(gr_attrs attrs, const char *name, bool missing, bool *out
     return GR_OK;
 }
 
+gr_status gr_parse_epsilon(gr_attrs attrs, gr_arena *arena, float missing, const void **params, gr_err *err)
+{
+    gr_epsilon *p = GR_NEW(arena, gr_epsilon);
+    if (!p) return gr_nomem(err);
+    *params = p;
+    return gr_attr_float(attrs, "epsilon", missing, &p->epsilon, err);
+}
+
 gr_status gr_attr_dtype(gr_attrs attrs, const char *name, gr_dtype missing, gr_dtype *out, gr_err *err)
 {
     int64_t v;
@@ -204,6 +212,17 @@ gr_status gr_require_same(const gr_infer *c, uint32_t i, uint32_t j, gr_err *err
     if (a == b || a == GR_UNDEFINED || b == GR_UNDEFINED) return GR_OK;
     return gr_fail(err, GR_EMODEL, "inputs %u and %u must have one element type, not %s and %s", i, j, gr_dtype_name(a),
                    gr_dtype_name(b));
+}
+
+gr_status gr_unify_dim(const gr_infer *c, uint32_t i, int axis, gr_dim *d, gr_err *err)
+{
+    if (!gr_rank_known(c, i)) return GR_OK;
+    gr_dim is = c->in[i]->dims[axis];
+    if (gr_dim_known(is) && gr_dim_known(*d) && is.k != d->k)
+        return gr_fail(err, GR_EMODEL, "axis %d of input %u has %lld elements, expected %lld", axis, i, (long long)is.k,
+                       (long long)d->k);
+    if (gr_dim_known(is)) *d = is;
+    return GR_OK;
 }
 
 gr_status gr_axis(int64_t axis, int rank, int *out, gr_err *err)

@@ -24,6 +24,12 @@ gr_status gr_attr_int_in(gr_attrs attrs, const char *name, int64_t missing, int6
 gr_status gr_attr_bool(gr_attrs attrs, const char *name, bool missing, bool *out, gr_err *err);
 gr_status gr_attr_dtype(gr_attrs attrs, const char *name, gr_dtype missing, gr_dtype *out, gr_err *err);
 
+/* For operators whose one attribute is this. */
+typedef struct gr_epsilon {
+    float epsilon;
+} gr_epsilon;
+gr_status gr_parse_epsilon(gr_attrs attrs, gr_arena *arena, float missing, const void **params, gr_err *err);
+
 /* ---- Inference: what an infer function sees. It writes out[i] for every output. Its sentences need not name the
  * node: the caller puts "node 'x' (Softmax): " before them. ---- */
 typedef struct gr_infer {
@@ -64,6 +70,8 @@ bool gr_known_int(const gr_infer *c, uint32_t i, gr_dim *v);
 gr_status gr_require(const gr_infer *c, uint32_t i, uint64_t mask, gr_err *err);
 /* Inputs i and j must have the same element type. */
 gr_status gr_require_same(const gr_infer *c, uint32_t i, uint32_t j, gr_err *err);
+/* Dimension `axis` of input i, if its rank is known, and *d are one; what is known of it is written to *d. */
+gr_status gr_unify_dim(const gr_infer *c, uint32_t i, int axis, gr_dim *d, gr_err *err);
 /* Axis in [-rank, rank) to [0, rank); fails with a sentence. */
 gr_status gr_axis(int64_t axis, int rank, int *out, gr_err *err);
 
@@ -171,6 +179,13 @@ struct gr_op {
     gr_status (*function)(struct gr_spell *s);
     const char *const *graphs; /* names of graph attributes in the order of node->subgraphs, NULL-ended; NULL: none */
 };
+
+/* The row of a fused operator of ours, whose file has the functions by these names. */
+#define GR_FUSED_ROW(name_, least, most, outputs, flags_)                                                              \
+    {                                                                                                                  \
+        .name = name_, .since = 1, .in = {least, most}, .out = outputs, .flags = flags_, .parse = parse,               \
+        .infer = infer, .kernels = kernels, .function = spell, .domain = "graphrun"                                    \
+    }
 
 /* The row for an operator, or NULL: and then *since_out says the lowest known version (0: unknown operator). */
 const gr_op *gr_op_find(const char *domain, const char *name, int64_t opset, int *lowest);

@@ -139,16 +139,4 @@ static gr_status spell(gr_spell *s)
     return GR_OK;
 }
 
-const gr_op op_projections[] = {
-    {.name = "Projections",
-     .since = 1,
-     .in = {2, -1},
-     .out = -1,
-     .flags = GR_OP_UNALIGNED | GR_OP_NARROW | GR_OP_ROWS,
-     .parse = parse,
-     .infer = infer,
-     .kernels = kernels,
-     .function = spell,
-     .domain = "graphrun"},
-    {0},
-};
+const gr_op op_projections[] = {GR_FUSED_ROW("Projections", 2, -1, -1, GR_OP_UNALIGNED | GR_OP_NARROW | GR_OP_ROWS), {0}};
