@@ -143,6 +143,7 @@ static void check_case(const blow_up *c, bool passes)
 {
     const gr_model_options raw = {.struct_size = sizeof raw, .no_passes = !passes};
     const gr_session_options options = {.struct_size = sizeof options, .max_memory = LIMIT};
+    static const int64_t columns[] = {3, 2};
     static float data[100000];
     gr_err err = {0};
     running r = {0};
@@ -156,7 +157,7 @@ static void check_case(const blow_up *c, bool passes)
         for (int d = 0; d < info.rank; d++) dims[d] = info.dims[d].value;
         in[0] = view_of("x", info.type, info.rank, dims, data);
         in[1] = INTS("s", 1, &count, (void *)(uintptr_t)c->s);
-        if (!count && gr_model_input(r.model, 1, &info) == GR_OK) in[1] = FLOATS("s", 2, ((int64_t[]){3, 2}), data);
+        if (!count && gr_model_input(r.model, 1, &info) == GR_OK) in[1] = FLOATS("s", 2, columns, data);
         status = gr_session_run(r.session, in, gr_model_input_count(r.model), &out, 1, &err);
     }
     CHECK_THAT(status == GR_ELIMIT || status == GR_EMODEL || status == GR_EINPUT ||
