@@ -295,6 +295,9 @@ typedef struct gr_session_options {
      * zeros then. false: they are what the graph makes of them. What nobody can see is not computed in either case. */
     bool skip_padding;
     gr_precision precision; /* 0: floats */
+    /* true: the session runs once or a few times. Floats that nobody has packed for the kernels yet are read where they
+     * are then, which brings the first result sooner, takes no memory, and makes each run longer. Results are the same. */
+    bool few_runs;
 } gr_session_options;
 
 /* Make ready to run. `options` may be NULL. The model must outlive the session. */

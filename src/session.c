@@ -480,13 +480,13 @@ static gr_status find_plan(gr_session *s, const lane *l, gr_plan **out, gr_err *
     }
     gr_plan_options o = {s->options.threads, s->options.max_memory, s->options.max_iterations,
                          gr_model_packs(s->model), s->options.log, s->options.log_user, s->options.profile,
-                         s->options.precision, s->options.skip_padding, s->mode.caches};
+                         s->options.precision, s->options.few_runs, s->options.skip_padding, s->mode.caches};
     gr_plan *made;
     if (s->nplans == s->options.max_plans) {
         gr_plan_free(s->plans[oldest].plan);
         s->plans[oldest] = s->plans[--s->nplans];
     }
-    gr_threads_state threads = gr_threads_enter(s->options.threads);
+    gr_threads_state threads = gr_threads_enter_alone(s->options.threads);
     gr_status status = gr_plan_new(l->graph, s->inputs, l->count, l->wanted, &o, &made, err);
     gr_threads_leave(threads);
     GR_TRY(status);

@@ -115,6 +115,14 @@ const gr_pack *gr_packs_find(gr_packs *p, const gr_pack_key *key)
     return e && e->ready ? &e->pack : NULL;
 }
 
+bool gr_packs_has(gr_packs *p, const gr_pack_key *key)
+{
+    pthread_mutex_lock(&p->lock);
+    const bool has = p->room && *slot_of(p->slots, p->room, key);
+    pthread_mutex_unlock(&p->lock);
+    return has;
+}
+
 /* The entry of that key, new if need be. */
 static entry *entry_of(gr_packs *p, const gr_pack_key *key)
 {

@@ -47,6 +47,8 @@ gr_packs *gr_packs_new_empty(void);
 void gr_packs_free(gr_packs *packs); /* NULL is allowed */
 size_t gr_packs_bytes(gr_packs *packs); /* of memory; what was saved is not counted */
 
+/* Whether there is a pack of that key, made or saved. */
+bool gr_packs_has(gr_packs *packs, const gr_pack_key *key);
 /* The pack of that key, or NULL. */
 const gr_pack *gr_packs_find(gr_packs *packs, const gr_pack_key *key);
 /* The same; made by `make` if it is not there, which fills *pack and returns whether it could. `source` bytes from

@@ -312,7 +312,8 @@ static gr_status prepare_step(gr_plan *p, uint32_t i, gr_err *err)
     const gr_rows *rows = s->rows, *key_rows = s->key_rows;
     *s = (gr_step){.op = ps->op, .params = ps->op == n->op ? n->params : NULL, .node = n, .nin = ps->nin,
                    .nout = ps->nout, .arena = p->arena, .packs = p->options.packs, .threads = p->options.threads,
-                   .exec = &p->exec, .rows = rows, .key_rows = key_rows, .precision = p->options.precision};
+                   .exec = &p->exec, .rows = rows, .key_rows = key_rows, .precision = p->options.precision,
+                   .few_runs = p->options.few_runs};
     s->in = GR_NEWS(p->arena, ps->nin, gr_tensor *);
     s->out = GR_NEWS(p->arena, ps->nout, gr_tensor *);
     if (!s->in || !s->out) return gr_nomem(err);
@@ -478,7 +479,7 @@ gr_status gr_plan_new(const gr_graph *g, const gr_tensor *inputs, size_t nwanted
     gr_plan_options alone = *options;
     alone.threads = 1;
     gr_plan_free(*out);
-    gr_threads_state threads = gr_threads_enter(1);
+    gr_threads_state threads = gr_threads_enter_alone(1);
     gr_status status = new_plan(g, inputs, nwanted, wanted, &alone, out, err);
     gr_threads_leave(threads);
     return status;

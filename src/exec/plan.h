@@ -29,6 +29,7 @@ typedef struct gr_plan_options {
     void *log_user;
     bool profile;           /* time every step */
     gr_precision precision; /* never GR_PRECISION_AUTO */
+    bool few_runs;          /* weights that are not packed stay so, where rows are few */
     bool skip_padding;      /* wanted values have zeros in rows that no other row of the sequence can see */
     gr_plan_caches caches;  /* its arrays live as long as the plan; each pair as gr_cache_may_grow says */
 } gr_plan_options;

@@ -12,6 +12,10 @@
 
 enum { A, B, BIAS, RESIDUAL, ADDEND, OPERANDS, ALIGNMENT = 64, PARALLEL_FROM = 32 * 1024 };
 
+/* Rows up to which weights are multiplied without being packed for good, where runs are few: all rows pass over a few
+ * panels then, and A has to stay in the cache. */
+enum { PLAIN_ROWS = 512 };
+
 typedef struct state {
     gr_product p;
     int input[OPERANDS];         /* numbers of the step's inputs, or -1 */
@@ -21,6 +25,7 @@ typedef struct state {
     enum gr_gemm_store store;    /* of the packed B */
     gr_packs *own;               /* if the step has none */
     const gr_pack *pack;         /* constant B, for own kernels */
+    bool plain;                  /* constant B as it is, for them */
     bool bytes;                  /* made by gr_int8_pack */
     gr_dnnl_matmul *dnnl;
 } state;
@@ -114,6 +119,7 @@ bool gr_product_prepare_dnnl(gr_step *s, const gr_product *p, gr_why *why)
     if (p->alpha != 1 || p->addend >= 0) return gr_decline(why, "factors other than 1");
     const bool linear = is_linear(s, p);
     if (linear && s->precision != GR_PRECISION_F32) return gr_decline(why, "weights are floats in it");
+    if (linear && s->few_runs && p->m <= PLAIN_ROWS) return gr_decline(why, "packing does not pay in few runs");
     if (linear && s->in[p->b]->dtype != GR_FLOAT)
         return gr_decline(why, "weights of type %s", gr_dtype_name(s->in[p->b]->dtype));
     if (!linear && (p->bias >= 0 || p->residual >= 0 || p->act != GR_ACT_NONE))
@@ -181,6 +187,16 @@ static gr_gemm_batch batch_of(const gr_product *p)
                            .b_row = p->b_row, .b_col = p->b_col, .c_row = p->n, .alpha = p->alpha};
 }
 
+/* Weights that are read where they are, in each run. */
+static bool take_plain(gr_step *s, state *st, const gr_pack_key *key, gr_packs *packs)
+{
+    size_t bytes = gr_gemm_room(key->rows);
+    if (!s->few_runs || st->p.m > PLAIN_ROWS || gr_packs_has(packs, key)) return false;
+    st->plain = bytes != SIZE_MAX && gr_mul(bytes, (size_t)s->threads, &bytes) &&
+                gr_add(st->inner, bytes, &s->scratch_size);
+    return st->plain;
+}
+
 bool gr_product_prepare_packed(gr_step *s, const gr_product *p, gr_why *why)
 {
     if (!computes(s, p, why)) return false;
@@ -196,11 +212,12 @@ bool gr_product_prepare_packed(gr_step *s, const gr_product *p, gr_why *why)
         const gr_pack_key key = {.data = b->data, .dtype = b->dtype, .rows = p->k, .cols = p->n,
                                  .row = p->b_row, .col = p->b_col, .layout = layout};
         gr_packs *packs = packs_of(s, st);
-        st->pack = packs ? gr_packs_get(packs, &key, b->size, make_pack, &j) : NULL;
+        if (packs && (j.rounded || !take_plain(s, st, &key, packs)))
+            st->pack = gr_packs_get(packs, &key, b->size, make_pack, &j);
         st->store = b->dtype == GR_FLOAT16 ? GR_STORE_HALF
                     : b->dtype == GR_BFLOAT16 || j.rounded ? GR_STORE_BFLOAT
                                                            : GR_STORE_FLOAT;
-        if (!st->pack) {
+        if (!st->pack && !st->plain) {
             gr_packs_free(st->own);
             return gr_decline(why, "out of memory for packed weights");
         }
@@ -311,7 +328,8 @@ static gr_gemm packed_gemm(const gr_step *s, const state *st, const float *a, co
 {
     const gr_product *p = &st->p;
     return (gr_gemm){.m = s->rows ? s->rows->count : p->m, .n = p->n, .k = p->k, .a = a, .lda = p->a_row,
-                     .packed = st->pack->data, .store = st->store, .alpha = p->alpha, .bias = bias,
+                     .packed = st->pack ? st->pack->data : NULL, .plain = s->in[p->b]->data, .plain_row = p->b_row,
+                     .plain_col = p->b_col, .room = (char *)s->scratch + st->inner, .store = st->store, .alpha = p->alpha, .bias = bias,
                      .residual = residual, .act = p->act, .c = c, .ldc = p->n};
 }
 
@@ -323,11 +341,11 @@ gr_status gr_product_run(const gr_step *s, gr_err *err)
     if (!out->elements) return GR_OK;
     float *c = st->result == SIZE_MAX ? out->data : (float *)((char *)s->scratch + st->result);
     void *inner = (char *)s->scratch + st->inner;
-    const float *a = operand(s, st, A), *b = st->pack || (st->dnnl && is_linear(s, p)) ? NULL : operand(s, st, B);
+    const float *a = operand(s, st, A), *b = st->pack || st->plain || (st->dnnl && is_linear(s, p)) ? NULL : operand(s, st, B);
     const float *bias = operand(s, st, BIAS), *residual = operand(s, st, RESIDUAL), *addend = operand(s, st, ADDEND);
     if (st->dnnl) return gr_dnnl_run(st->dnnl, a, b, bias, residual, c, inner, err);
     const int64_t rows = out->elements / p->n;
-    if (st->pack) {
+    if (st->pack || st->plain) {
         const gr_gemm g = packed_gemm(s, st, a, bias, residual, c);
         if (st->bytes) {
             gr_int8_quantize(g.m, g.k, g.a, g.lda, inner);
@@ -407,8 +425,11 @@ bool gr_products_prepare(gr_step *s, int count, const gr_product *p, gr_product_
     return true;
 }
 
-/* Whether the run is a product with packed weights and nothing after it. */
-static bool is_plain(const state *st) { return st->pack && !st->bytes && st->result == SIZE_MAX && st->input[ADDEND] < 0; }
+/* Whether the run is a product with constant weights and nothing after it. */
+static bool is_alone(const state *st)
+{
+    return (st->pack || st->plain) && !st->bytes && st->result == SIZE_MAX && st->input[ADDEND] < 0;
+}
 
 gr_status gr_products_run(const gr_step *s, gr_err *err)
 {
@@ -419,7 +440,7 @@ gr_status gr_products_run(const gr_step *s, gr_err *err)
         const state *st = all->states[i];
         const gr_step part = part_of(s, all, i);
         if (!st || !part.out[0]->elements) continue;
-        if (is_plain(st))
+        if (is_alone(st))
             together[n++] = packed_gemm(&part, st, operand(&part, st, A), operand(&part, st, BIAS),
                                         operand(&part, st, RESIDUAL), part.out[0]->data);
         else

@@ -43,11 +43,17 @@ static void restore_denormals(unsigned old)
 #endif
 }
 
-gr_threads_state gr_threads_enter(int threads)
+gr_threads_state gr_threads_enter_alone(int threads)
 {
     gr_threads_state state = {omp_get_max_threads(), 0};
     if (threads != state.threads) omp_set_num_threads(threads);
     state.fp = flush_denormals();
+    return state;
+}
+
+gr_threads_state gr_threads_enter(int threads)
+{
+    gr_threads_state state = gr_threads_enter_alone(threads);
 #pragma omp parallel
     flush_denormals();
     return state;

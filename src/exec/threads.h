@@ -12,6 +12,8 @@ typedef struct gr_threads_state {
     unsigned fp;
 } gr_threads_state;
 gr_threads_state gr_threads_enter(int threads);
+/* The same for work that is mostly the caller's alone: no team is waked for it. */
+gr_threads_state gr_threads_enter_alone(int threads);
 void gr_threads_leave(gr_threads_state state);
 
 #endif

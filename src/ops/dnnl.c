@@ -17,6 +17,7 @@
 enum {
     PROBE_ROWS = 128,
     KEPT = 64,          /* primitives kept although nobody uses them */
+    AVX512_CORE = 0x27, /* bits of dnnl_cpu_isa_avx512_core, which 3.x numbers so, too */
     LIBRARY_CACHE = 32, /* primitives that the library's own cache keeps; ours has those that matter */
 };
 
@@ -95,6 +96,8 @@ static void desc_release(void *d)
 
 /* ---- the process-wide part: engine and primitives ---- */
 
+unsigned gr_dnnl_target(void) { return (unsigned)dnnl_get_effective_cpu_isa(); }
+
 typedef struct primitive {
     struct primitive *next;
     gr_dnnl_spec spec;
@@ -110,26 +113,32 @@ typedef struct primitive {
 static struct {
     pthread_once_t once;
     dnnl_engine_t engine; /* NULL: oneDNN cannot be used */
-    enum { AUTO, NEVER, ALWAYS } mode;
+    enum { AUTO, NEVER, ALWAYS, SLOW } mode; /* SLOW: its fast kind does not exist for this CPU */
     pthread_mutex_t lock; /* for what follows */
     primitive *list;
     int count;
     unsigned long time;
 } shared = {.once = PTHREAD_ONCE_INIT, .lock = PTHREAD_MUTEX_INITIALIZER};
 
+/* Version 2 has its fast kind with AVX-512 only; elsewhere nothing of the library need be started. */
+static bool may_be_fast(void)
+{
+    return DNNL_VERSION_MAJOR >= 3 || (gr_dnnl_target() & AVX512_CORE) == AVX512_CORE;
+}
+
 static void start(void)
 {
     const char *mode = getenv("GRAPHRUN_DNNL");
+    if (!may_be_fast()) shared.mode = SLOW;
     if (mode && !strcmp(mode, "never")) shared.mode = NEVER;
     if (mode && !strcmp(mode, "always")) shared.mode = ALWAYS;
+    if (shared.mode == SLOW) return;
     int capacity;
     if (!getenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY") && dnnl_get_primitive_cache_capacity(&capacity) == dnnl_success &&
         capacity > LIBRARY_CACHE)
         dnnl_set_primitive_cache_capacity(LIBRARY_CACHE);
     if (dnnl_engine_create(&shared.engine, dnnl_cpu, 0) != dnnl_success) shared.engine = NULL;
 }
-
-unsigned gr_dnnl_target(void) { return (unsigned)dnnl_get_effective_cpu_isa(); }
 
 const char *gr_dnnl_version(void)
 {
@@ -465,7 +474,9 @@ gr_dnnl_matmul *gr_dnnl_new(gr_packs *packs, const gr_dnnl_spec *spec, const flo
 {
     pthread_once(&shared.once, start);
     if (shared.mode == NEVER || !shared.engine) {
-        gr_decline(why, "oneDNN is %s", shared.engine ? "switched off" : "not usable here");
+        gr_decline(why, "oneDNN is %s", shared.mode == SLOW ? "fast with AVX-512 only"
+                                        : shared.engine     ? "switched off"
+                                                            : "not usable here");
         return NULL;
     }
     if (weights && shared.mode != ALWAYS) {

@@ -30,12 +30,13 @@ size_t gr_gemm_packed_size(int64_t k, int64_t n)
     return bytes ? bytes : sizeof(float);
 }
 
+/* Panel p of memory that begins with panel `origin`. */
 static void pack_panel(const gr_tiles *tiles, size_t size, int64_t k, int64_t n, int64_t p, const void *b, int64_t row,
-                       int64_t col, void *packed)
+                       int64_t col, void *packed, int64_t origin)
 {
     const int64_t j = p * tiles->width, bytes = (int64_t)size;
     tiles->pack(size, k, least(n - j, tiles->width), (const char *)b + j * col * bytes, row, col,
-                (char *)packed + j * k * bytes);
+                (char *)packed + (p - origin) * tiles->width * k * bytes);
 }
 
 static void pack_all(size_t size, int64_t k, int64_t n, const void *b, int64_t row, int64_t col, void *packed)
@@ -43,7 +44,7 @@ static void pack_all(size_t size, int64_t k, int64_t n, const void *b, int64_t r
     const gr_tiles *tiles = gr_tiles_best();
     const int64_t panels = quotient_up(n, tiles->width);
 #pragma omp parallel for schedule(dynamic) if (panels > 1 && k * panels * tiles->width > SMALL_WORK)
-    for (int64_t p = 0; p < panels; p++) pack_panel(tiles, size, k, n, p, b, row, col, packed);
+    for (int64_t p = 0; p < panels; p++) pack_panel(tiles, size, k, n, p, b, row, col, packed, 0);
 }
 
 void gr_gemm_pack(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, float *packed)
@@ -83,8 +84,9 @@ static void rows_of_piece(const gr_gemm *g, const gr_tiles *tiles, gr_tile *t, b
     }
 }
 
-/* Rows [row, end) by panels [p, last). */
-static void item(const gr_gemm *g, const gr_tiles *tiles, int64_t row, int64_t end, int64_t p, int64_t last)
+/* Rows [row, end) by panels [p, last); `packed` begins with panel `origin`. */
+static void item(const gr_gemm *g, const gr_tiles *tiles, int64_t row, int64_t end, int64_t p, int64_t last,
+                 const void *packed, int64_t origin)
 {
     const int64_t width = tiles->width, rows = end - row;
     gr_tile t = {.lda = g->lda, .ldc = g->ldc, .panel = tiles->width * g->k, .alpha = g->alpha,
@@ -102,12 +104,29 @@ static void item(const gr_gemm *g, const gr_tiles *tiles, int64_t row, int64_t e
             const int64_t j = q * width;
             const bool wide = rows <= tiles->rows && tiles->wide[rows] && last - q >= tiles->wide_panels[rows];
             step = wide ? tiles->wide_panels[rows] : 1;
-            t.b = (const char *)g->packed + (j * g->k + k0 * width) * size;
+            t.b = (const char *)packed + ((j - origin * width) * g->k + k0 * width) * size;
             t.cols = least(g->n - j, step * width);
             t.bias = g->bias ? g->bias + j : NULL;
             rows_of_piece(g, tiles, &t, wide, row, end, k0, j);
         }
         k0 = k1;
+    }
+}
+
+/* B is packed here: a few panels at a time, which stay in the cache while all rows pass over them. */
+enum { PLAIN_PANELS = 4 };
+
+size_t gr_gemm_room(int64_t k) { return gr_gemm_packed_size(k, (int64_t)PLAIN_PANELS * gr_tiles_best()->width); }
+
+static void plain_item(const gr_gemm *g, const gr_tiles *tiles, int64_t p, int64_t last)
+{
+    const size_t size = g->store == GR_STORE_FLOAT ? 4 : 2;
+    char *room = (char *)g->room + (size_t)omp_get_thread_num() * gr_gemm_room(g->k);
+    for (int64_t q = p, end; q < last; q = end) {
+        end = least(last, q + PLAIN_PANELS);
+        for (int64_t i = q; i < end; i++)
+            pack_panel(tiles, size, g->k, g->n, i, g->plain, g->plain_row, g->plain_col, room, q);
+        item(g, tiles, 0, g->m, q, end, room, q);
     }
 }
 
@@ -121,9 +140,10 @@ static cut cut_for(const gr_gemm *g, const gr_tiles *tiles, int threads)
     const int64_t panels = quotient_up(g->n, tiles->width);
     cut c = {quotient_up(g->m, ROW_BLOCK), 0};
     const int64_t wanted = (int64_t)threads * ITEMS_PER_THREAD;
+    if (!g->packed) c.row_blocks = 1; /* panels are packed for all rows */
     c.groups = least(panels, quotient_up(wanted, c.row_blocks));
     /* Panels alone do not give every thread work: lower the row blocks. */
-    if (c.groups * c.row_blocks < threads)
+    if (c.groups * c.row_blocks < threads && g->packed)
         c.row_blocks = least(quotient_up(g->m, tiles->rows), quotient_up(wanted, c.groups));
     const int64_t widest = 8; /* panels of a group: many items end together, and their rows of C stay in the cache */
     if (quotient_up(panels, c.groups) > widest) c.groups = quotient_up(panels, widest);
@@ -133,8 +153,11 @@ static cut cut_for(const gr_gemm *g, const gr_tiles *tiles, int threads)
 static void run_item(const gr_gemm *g, const gr_tiles *tiles, const cut *c, int64_t i)
 {
     const int64_t panels = quotient_up(g->n, tiles->width), block = i / c->groups, group = i % c->groups;
-    item(g, tiles, g->m * block / c->row_blocks, g->m * (block + 1) / c->row_blocks, panels * group / c->groups,
-         panels * (group + 1) / c->groups);
+    const int64_t p = panels * group / c->groups, last = panels * (group + 1) / c->groups;
+    if (g->packed)
+        item(g, tiles, g->m * block / c->row_blocks, g->m * (block + 1) / c->row_blocks, p, last, g->packed, 0);
+    else
+        plain_item(g, tiles, p, last);
 }
 
 void gr_gemm_run_all(const gr_gemm *g, int count)
@@ -170,7 +193,7 @@ size_t gr_gemm_small_scratch(int64_t n, int64_t k) { return gr_gemm_packed_size(
 void gr_gemm_small_pack(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, void *packed)
 {
     const gr_tiles *tiles = gr_tiles_best();
-    for (int64_t p = 0; p * tiles->width < n; p++) pack_panel(tiles, sizeof *b, k, n, p, b, row, col, packed);
+    for (int64_t p = 0; p * tiles->width < n; p++) pack_panel(tiles, sizeof *b, k, n, p, b, row, col, packed, 0);
 }
 
 void gr_gemm_small_packed(int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t a_row,
@@ -181,7 +204,7 @@ void gr_gemm_small_packed(int64_t m, int64_t n, int64_t k, float alpha, const fl
         .m = m, .n = n, .k = k, .a = a, .lda = a_row, .packed = packed, .alpha = alpha, .c = c, .ldc = c_row};
     if (m <= 0 || n <= 0) return;
     const int64_t panels = quotient_up(n, tiles->width);
-    for (int64_t row = 0; row < m; row += ROW_BLOCK) item(&g, tiles, row, least(row + ROW_BLOCK, m), 0, panels);
+    for (int64_t row = 0; row < m; row += ROW_BLOCK) item(&g, tiles, row, least(row + ROW_BLOCK, m), 0, panels, packed, 0);
 }
 
 /* ---- batches ---- */

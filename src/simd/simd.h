@@ -65,6 +65,11 @@ typedef struct gr_gemm {
     int64_t lda;          /* row stride of A in elements; columns are contiguous */
     const void *packed;   /* from gr_gemm_pack; elements of 16 bits are widened as they are read */
     enum gr_gemm_store store;
+    /* Where packed is NULL: B as in gr_gemm_pack, whose panels each thread packs into its part of `room` as it needs
+     * them, gr_gemm_room bytes for each, 64-byte aligned. The bits are the same; for few rows only. */
+    const void *plain;
+    int64_t plain_row, plain_col;
+    void *room;
     float alpha;
     const float *bias;     /* [n] or NULL */
     const float *residual; /* [m][n] with row stride ldc, or NULL; added after the activation */
@@ -72,6 +77,7 @@ typedef struct gr_gemm {
     float *c;
     int64_t ldc;
 } gr_gemm;
+size_t gr_gemm_room(int64_t k); /* bytes for one thread; SIZE_MAX if too large */
 /* Over the whole of C, with the current OpenMP team; in the calling thread alone if that is in a parallel region. C
  * must not overlap A or the residual. A, C and packed are aligned to their elements, bias and residual need not be. */
 void gr_gemm_run(const gr_gemm *g);

@@ -438,6 +438,16 @@ static bool all_lines(const cli_list *inputs)
     return true;
 }
 
+/* So few lines that packing all weights would take longer than the runs. */
+static bool is_short(const job *r)
+{
+    enum { FEW_LINES = 8, FEW_TOKENS = 512 };
+    int64_t tokens = 0;
+    if (!r->in.ids_path) return true;
+    for (size_t i = 0; i < r->in.ids.line_count; i++) tokens += r->in.ids.lines[i].length;
+    return r->in.ids.line_count <= FEW_LINES && tokens <= FEW_TOKENS;
+}
+
 static int run(const cli_command *self, int argc, char **argv)
 {
     job r = {.top_k = -1, .batch = 0, .start = cli_now()};
@@ -464,9 +474,11 @@ static int run(const cli_command *self, int argc, char **argv)
                   names.n ? cli_show(names.items[1]) : "");
     if (r.e.verbose && strcmp(r.e.verbose, "dispatch")) cli_usage(self, "--verbose knows only 'dispatch'");
     r.e.skip_padding = !r.padding && all_lines(&r.inputs);
-    if (!engine_open(&r.e, names.items[0], &err)) engine_die(&r.e, &err);
+    if (!engine_load(&r.e, names.items[0], &err)) engine_die(&r.e, &err);
     r.in.model = r.e.model, r.in.max_memory = r.e.max_memory;
     for (size_t i = 0; i < r.inputs.n; i++) run_inputs_add(&r.in, r.inputs.items[i]);
+    r.e.few_runs = is_short(&r);
+    if (!engine_start(&r.e, &err)) engine_die(&r.e, &err);
     run_job(&r);
     close_job(&r);
     free(names.items);

@@ -27,8 +27,9 @@ bool engine_load(engine *e, const char *path, gr_err *err)
     gr_model_options options = {.struct_size = sizeof options, .no_passes = e->no_passes, .strict = e->strict,
                                 .log = note_line};
     double start = cli_now();
-    e->path = engine_model_path(path);
     e->model = NULL, e->session = NULL;
+    engine_precision(e); /* a wrong word is told before the model is read */
+    e->path = engine_model_path(path);
     if (gr_model_load(e->path, &options, &e->model, err) != GR_OK) {
         e->model = NULL;
         return false;
@@ -50,14 +51,18 @@ gr_precision engine_precision(const engine *e)
 
 bool engine_open(engine *e, const char *path, gr_err *err)
 {
-    engine_precision(e); /* a wrong word is told before the model is read */
-    if (!engine_load(e, path, err)) return false;
+    return engine_load(e, path, err) && engine_start(e, err);
+}
+
+bool engine_start(engine *e, gr_err *err)
+{
     gr_session_options options = {.struct_size = sizeof options,
                                   .threads = (int)(e->threads > 4096 ? 4096 : e->threads),
                                   .max_memory = e->max_memory,
                                   .log = e->verbose ? log_line : NULL,
                                   .profile = e->profile,
                                   .skip_padding = e->skip_padding,
+                                  .few_runs = e->few_runs,
                                   .precision = engine_precision(e)};
     if (gr_session_create(e->model, &options, &e->session, err) == GR_OK) return true;
     e->session = NULL;

@@ -16,6 +16,7 @@ typedef struct engine {
     const char *verbose;
     bool profile; /* time every step */
     bool skip_padding;
+    bool few_runs;
     const char *precision; /* NULL: f32 */
     gr_model *model;
     gr_session *session;
@@ -46,6 +47,8 @@ bool engine_load(engine *e, const char *path, gr_err *err);
 /* What the options ask for; without one, what the model was compiled for. Ends the process if it is no precision. */
 gr_precision engine_precision(const engine *e);
 bool engine_open(engine *e, const char *path, gr_err *err);
+/* Make ready what engine_load has loaded. */
+bool engine_start(engine *e, gr_err *err);
 void engine_close(engine *e);
 /* End the process with the sentence, which starts with the model's path unless it already names it. */
 _Noreturn void engine_die(const engine *e, const gr_err *err);
