@@ -435,6 +435,8 @@ def explain(program, model):
     if not r.stdout.startswith("{"):
         return None, r.stderr.strip()
     report = json.loads(r.stdout)
+    if r.returncode != any(m["fusion"] == "operator" for m in report["near_misses"]):
+        return None, f"exit code {r.returncode}"
     return report["near_misses"] + report["remarks"], ""
 
 

@@ -4,6 +4,7 @@
  * put in order, operators are looked up. A document comes from strangers: depth, counts and names are all checked here.
  */
 #include "build.h"
+#include "missing.h"
 #include <limits.h>
 #include <stdio.h>
 
@@ -409,6 +410,7 @@ gr_status gr_builder_node(builder *b, scope *s, const gr_doc_node *n)
         GR_TRY(note_source(b, s->graph, (gr_source){name, NULL, v, constant ? "Constant" : "Identity", identity, in}));
         return gr_builder_define(b, s, n->out.items[0], v);
     }
+    if (!op && b->stand_ins && !(op = gr_missing_op(b->arena, domain, n->op_type))) return gr_nomem(b->err);
     if (op) return build_op(b, s, n, op, attrs, in);
     GR_TRY(note_missing(b, domain, n, opset, lowest));
     for (size_t i = 0; i < n->out.count; i++) { /* go on, to find all that is missing */
@@ -536,16 +538,28 @@ static gr_status build_all(builder *b, gr_graph **out)
     return GR_OK;
 }
 
-gr_status gr_graph_build(const gr_doc *doc, gr_arena *arena, const gr_doc_names *overridden, gr_graph **out,
-                         gr_err *err)
+static gr_status build_doc(const gr_doc *doc, gr_arena *arena, const gr_doc_names *overridden, bool stand_ins,
+                           gr_graph **out, gr_err *err)
 {
     builder b = {.doc = doc,
                  .arena = arena,
                  .scratch = gr_arena_new(),
                  .overridden = overridden,
+                 .stand_ins = stand_ins,
                  .err = err,
                  .syms = gr_syms_new(arena)};
     gr_status status = b.scratch ? build_all(&b, out) : gr_nomem(err);
     gr_arena_free(b.scratch);
     return status;
+}
+
+gr_status gr_graph_build(const gr_doc *doc, gr_arena *arena, const gr_doc_names *overridden, gr_graph **out,
+                         gr_err *err)
+{
+    return build_doc(doc, arena, overridden, false, out, err);
+}
+
+gr_status gr_graph_build_all(const gr_doc *doc, gr_arena *arena, gr_graph **out, gr_err *err)
+{
+    return build_doc(doc, arena, NULL, true, out, err);
 }

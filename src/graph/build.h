@@ -56,6 +56,7 @@ typedef struct builder {
     gr_names functions; /* "domain:name:overload" -> index + 1 */
     size_t nmissing, capmissing;
     bool more_missing;
+    bool stand_ins; /* for operators that are missing */
     struct found_op { /* operators that were looked up lately, by name */
         const char *domain, *name;
         int64_t opset;

@@ -5,6 +5,7 @@
  */
 #include "explain.h"
 #include "exec/plan.h"
+#include "graph/missing.h"
 #include "odd.h"
 #include "passes/match.h"
 #include "peers.h"
@@ -400,6 +401,16 @@ static gr_status note_silent(const look *l, const gr_graph *g, gr_arena *arena, 
         for (size_t k = 0; k < n; k++) spoken |= log->misses[k].anchor == o->into;
         gr_near_miss *m = spoken ? NULL : GR_PUSH(arena, all, made, cap);
         if (m) *m = (gr_near_miss){"attention", o->into, o->into, "its surroundings are of no form that is known", 0};
+    }
+    for (size_t i = 0; i < l->p->count; i++) {
+        const gr_node *node = l->p->items[i].source->node;
+        if (!node || !gr_is_missing(node)) continue;
+        const char *why = gr_arena_printf(arena, "the operator %s of '%s' is missing", gr_show(node->op->name),
+                                          gr_show(gr_node_label(node)));
+        gr_near_miss *m = why ? GR_PUSH(arena, all, made, cap) : NULL;
+        if (!m) return gr_nomem(err);
+        *m = (gr_near_miss){"operator", node, node, why, 0};
+        out->missing++;
     }
     out->misses = all;
     out->nmisses = made;

@@ -38,6 +38,7 @@ typedef struct gr_explanation {
     int64_t layers; /* that weights' and nodes' names count; 0: they count none */
     size_t nmisses;
     const gr_near_miss *misses; /* of fusions that did not come about */
+    int64_t missing;        /* of the misses: nodes whose operator is missing */
     size_t nremarks;
     gr_near_miss *remarks;  /* about some that did: an epsilon that is no small number */
     int64_t steps, unfused; /* nodes to be run, and of those what is no fused operator and no product with weights */
@@ -51,7 +52,7 @@ typedef struct gr_explanation {
     int64_t casts, casts_left; /* between types of floating-point numbers: in the file, and still to be run */
 } gr_explanation;
 
-/* Explain a graph that was made with pass options, and so has a log. `inputs`: shapes of its inputs in their order, at
+/* Explain a graph that was made with pass options, and so has a log. `m` may be NULL where `inputs` is. `inputs`: shapes of its inputs in their order, at
  * which work is measured; NULL: it is not. */
 gr_status gr_explain(gr_model *m, const gr_graph *g, const gr_tensor *inputs, gr_arena *arena, gr_explanation *out,
                      gr_err *err);

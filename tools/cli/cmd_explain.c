@@ -3,6 +3,7 @@
  * graphrun explain: what the passes made of a model, what they did not, and why.
  */
 #include "exec/eval.h"
+#include "graph/missing.h"
 #include "inspect/explain.h"
 #include "inspect/provenance.h"
 #include "json.h"
@@ -32,6 +33,7 @@ typedef struct explain_job {
     double worst, limit;
     const char *blamed; /* the pass that was beyond the limit */
     bool dumped;
+    gr_doc *doc; /* where operators are missing: the graph is not the model's */
     cli_text out;
     cli_json j;
 } explain_job;
@@ -208,6 +210,22 @@ static void make_graph(explain_job *job, const cli_sizes *shape, gr_err *err)
     job->passes.after = after_pass;
     job->passes.user = job;
     if (gr_model_graph(job->t.e.model, &asked, &job->graph, err) != GR_OK) engine_die(&job->t.e, err);
+}
+
+/* The graph of a file whose operators are missing, with stand-ins. */
+static void make_look(explain_job *job, gr_err *err)
+{
+    const gr_doc_limits limits = {0};
+    gr_graph *g;
+    job->passes.after = after_pass;
+    job->passes.user = job;
+    if (job->verify)
+        cli_die(CLI_EXIT_FAILURE, "%s: operators are missing, so no pass can be verified", cli_show(job->t.e.path));
+    if (gr_doc_load(job->t.e.path, &limits, &job->doc, err) != GR_OK ||
+        gr_graph_build_all(job->doc, job->arena, &g, err) != GR_OK || gr_graph_infer(g, 1 << 20, err) != GR_OK ||
+        gr_passes_run(g, &job->passes, err) != GR_OK)
+        engine_die(&job->t.e, err);
+    job->graph = g;
 }
 
 /* ---- text ---- */
@@ -418,14 +436,14 @@ static int report(explain_job *job, const char *shape)
     if (job->blamed)
         fprintf(stderr, "graphrun: %s: pass %s changes outputs by %.2g of their range, at most %g was expected\n",
                 cli_show(job->t.e.path), job->blamed, job->worst, job->limit);
-    return unmet(job, &x, true) || job->blamed ? CLI_EXIT_FAILURE : CLI_EXIT_OK;
+    return unmet(job, &x, true) || job->blamed || x.missing ? CLI_EXIT_FAILURE : CLI_EXIT_OK;
 }
 
 static void open_job(explain_job *job, const char *path)
 {
     gr_err err;
     cli_sizes shapes[TRIAL_SHAPES];
-    char shape[80];
+    char shape[80] = "";
     if (job->dump_after) known_pass(job, job->dump_after);
     split_words(&job->disable);
     for (size_t i = 0; i < job->disable.n; i++) known_pass(job, job->disable.items[i]);
@@ -434,8 +452,10 @@ static void open_job(explain_job *job, const char *path)
     job->passes.ndisabled = job->disable.n;
     job->passes.stops = job->stop_after >= 0;
     job->passes.stop_after = job->stop_after;
+    job->t.look = true;
     trial_open(&job->t, job->self, path, &job->inputs);
-    trial_shapes(&job->t, job->self, job->shape, "1x128", shapes);
+    shapes[0].count = 0;
+    if (!job->t.missing) trial_shapes(&job->t, job->self, job->shape, "1x128", shapes);
     trial_shape_text(&shapes[0], shape, sizeof shape);
     job->arena = gr_arena_new();
     if (!job->arena) cli_die(CLI_EXIT_FAILURE, "out of memory");
@@ -445,7 +465,10 @@ static void open_job(explain_job *job, const char *path)
         json_text(&job->j, "model", job->t.e.path);
         if (job->verify) json_open(&job->j, "verified", '[');
     }
-    make_graph(job, &shapes[0], &err);
+    if (job->t.missing)
+        make_look(job, &err);
+    else
+        make_graph(job, &shapes[0], &err);
     if (job->json && job->verify && !job->dump_after) json_close(&job->j, ']');
     job->shape = cli_strdup(shape);
 }
@@ -459,6 +482,7 @@ static void close_job(explain_job *job)
     free(job->disable.items);
     free((char *)job->shape);
     gr_arena_free(job->arena);
+    gr_doc_free(job->doc);
     trial_close(&job->t);
     cli_text_free(&job->out);
 }
@@ -498,4 +522,5 @@ const cli_command cli_explain_command = {
     "Counts what was fused beside what the file's nodes promise, and gives every near miss one line: the\n"
     "node that a reader would expect to be fused, the node that broke it, and the reason. Then what runs\n"
     "unfused with its share of the work, weights that the file stores twice, and casts between precisions.\n"
-    "Every node of the file is executed, fused, folded or dead."};
+    "Every node of the file is executed, fused, folded or dead. Operators that are missing are near misses,\n"
+    "too, and exit 1."};

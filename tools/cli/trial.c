@@ -9,7 +9,11 @@ void trial_open(trial *t, const cli_command *self, const char *path, const cli_l
     gr_err err;
     double start = cli_now();
     t->vocabulary = VOCABULARY_TRY;
-    if (!engine_open(&t->e, path, &err)) engine_die(&t->e, &err);
+    if (!engine_open(&t->e, path, &err)) {
+        t->missing = t->look && err.status == GR_EUNSUPPORTED;
+        if (t->missing) return;
+        engine_die(&t->e, &err);
+    }
     t->create_seconds = cli_now() - start - t->e.load_seconds;
     t->in = (run_inputs){.model = t->e.model, .max_memory = t->e.max_memory};
     for (size_t i = 0; i < inputs->n; i++) run_inputs_add(&t->in, inputs->items[i]);

@@ -20,6 +20,8 @@ typedef struct trial {
     int64_t vocabulary; /* ids are below it */
     gr_named_tensor *outputs;
     size_t output_count;
+    bool look;    /* leave a model whose operators are missing alone: `missing` says so then, and nothing is loaded */
+    bool missing;
 } trial;
 
 /* Load, make ready and take what `inputs` (NAME=FILE) give; ends the process if that fails. */
