@@ -2,11 +2,12 @@
  *
  * Sessions: from named tensors to a plan's inputs and back, with a bounded cache of plans.
  */
-#include "model.h"
 #include "session.h"
 #include "exec/packs.h"
 #include "exec/plan.h"
 #include "exec/threads.h"
+#include "model.h"
+#include "precision.h"
 #include <stdio.h>
 
 enum { DEFAULT_PLANS = 16, MAX_THREADS = 1024 };
@@ -33,6 +34,8 @@ enum { PLAIN, RAW, LANES };
 struct gr_session {
     gr_model *model;
     gr_session_options options;
+    gr_packs *packs;
+    bool open;           /* the precision is chosen by the first run */
     bool by_row;         /* the graph is that for bytes, not the one that all others run */
     cached *plans;
     int nplans;
@@ -78,7 +81,6 @@ gr_status gr_session_create(gr_model *model, const gr_session_options *options, 
                        MAX_THREADS);
     if ((unsigned)o.precision > GR_PRECISION_AUTO)
         return gr_fail(err, GR_EINVAL, "gr_session_create: precision %d is not known", (int)o.precision);
-    if (o.precision == GR_PRECISION_AUTO) o.precision = GR_PRECISION_F32;
     if (!o.threads) o.threads = gr_default_threads();
     if (!o.max_plans) o.max_plans = DEFAULT_PLANS;
     if (o.max_plans < LANES) o.max_plans = LANES; /* a run's plans live until its outputs have been read */
@@ -91,6 +93,9 @@ gr_status gr_session_create(gr_model *model, const gr_session_options *options, 
     }
     s->model = model;
     s->options = o;
+    s->packs = gr_model_packs(model);
+    s->open = o.precision == GR_PRECISION_AUTO;
+    if (s->open) s->options.precision = GR_PRECISION_F32;
     s->plans = plans;
     gr_status status = choose_graph(s, err);
     if (status == GR_OK)
@@ -99,6 +104,8 @@ gr_status gr_session_create(gr_model *model, const gr_session_options *options, 
         gr_session_free(s);
     return status;
 }
+
+void gr_session_use_packs(gr_session *s, gr_packs *packs) { s->packs = packs; }
 
 static void free_copies(gr_session *s)
 {
@@ -479,7 +486,7 @@ static gr_status find_plan(gr_session *s, const lane *l, gr_plan **out, gr_err *
         if (s->plans[i].used < s->plans[oldest].used) oldest = i;
     }
     gr_plan_options o = {s->options.threads, s->options.max_memory, s->options.max_iterations,
-                         gr_model_packs(s->model), s->options.log, s->options.log_user, s->options.profile,
+                         s->packs, s->options.log, s->options.log_user, s->options.profile,
                          s->options.precision, s->options.few_runs, s->options.skip_padding, s->mode.caches};
     gr_plan *made;
     if (s->nplans == s->options.max_plans) {
@@ -557,12 +564,23 @@ static gr_status settle(gr_session *s, const gr_named_tensor *inputs, size_t nin
     return GR_OK;
 }
 
+/* Plans that were made before the first run are for floats. */
+static gr_status settle_precision(gr_session *s, const gr_named_tensor *inputs, size_t nin, const gr_named_tensor *outputs,
+                                  size_t nout, gr_err *err)
+{
+    GR_TRY(gr_precision_choose(s->model, &s->options, inputs, nin, outputs, nout, &s->options.precision, err));
+    s->open = false;
+    while (s->options.precision != GR_PRECISION_F32 && s->nplans) gr_plan_free(s->plans[--s->nplans].plan);
+    return GR_OK;
+}
+
 gr_status gr_session_run(gr_session *s, const gr_named_tensor *inputs, size_t input_count, gr_named_tensor *outputs,
                          size_t output_count, gr_err *err)
 {
     if (!s || (input_count && !inputs) || (output_count && !outputs))
         return gr_fail(err, GR_EINVAL, "gr_session_run: session, inputs and outputs must not be NULL");
     s->cancel = 0;
+    if (s->open) GR_TRY(settle_precision(s, inputs, input_count, outputs, output_count, err));
     take_back(s, outputs, output_count);
     GR_TRY(settle(s, inputs, input_count, outputs, output_count, false, err));
     for (int i = 0; i < LANES; i++)

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What generation asks of a session beyond graphrun.h.
+ * What generation and the choice of a precision ask of a session beyond graphrun.h.
  */
 #ifndef GR_SESSION_H
 #define GR_SESSION_H
 
 #include "exec/plan.h"
+
+/* The session keeps its packed weights there, and not with those of the model. To be called before its first run; the
+ * packs must outlive it. */
+void gr_session_use_packs(gr_session *session, gr_packs *packs);
 
 /* For the runs to come. */
 typedef struct gr_session_mode {

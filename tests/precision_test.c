@@ -304,6 +304,55 @@ static void test_dynamic(void)
     free(text);
 }
 
+/* ---- the precision that the first run chooses ---- */
+
+static void keep_line(void *user, gr_log_level level, const char *line)
+{
+    if (level == GR_LOG_INFO && !strncmp(line, "precision: ", 11)) snprintf(user, 64, "%s", line + 11);
+}
+
+/* `claim`: whether the CPU is said to multiply bfloat16. The first output's bits are those of a session of `expected`. */
+static void check_choice(gr_model *m, const char *claim, gr_precision expected, const char *said)
+{
+    char line[64] = "";
+    const gr_session_options options = {
+        .struct_size = sizeof options, .precision = GR_PRECISION_AUTO, .log = keep_line, .log_user = line};
+    const int64_t dims[] = {ROWS, K};
+    gr_named_tensor in = FLOATS("x", 2, dims, d.x), out = WANTED("y");
+    gr_memory_info memory;
+    gr_session *s = NULL;
+    setenv("GRAPHRUN_BF16", claim, 1);
+    CHECK_OK(gr_session_create(m, &options, &s, &err));
+    CHECK_OK(gr_session_prepare(s, &in, 1, &out, 1, &err));
+    for (int i = 0; i < 2; i++) CHECK_OK(gr_session_run(s, &in, 1, &out, 1, &err));
+    run_layer(m, expected, 2, d.x, 0, ROWS, want, NULL);
+    CHECK_THAT(out.tensor.size == sizeof want && !memcmp(out.tensor.data, want, sizeof want) && !strncmp(line, said, strlen(said)),
+               "the choice is another: %s", line);
+    gr_session_memory(s, &memory);
+    CU_ASSERT_EQUAL(memory.plan_count, 1);
+    gr_session_free(s);
+    unsetenv("GRAPHRUN_BF16");
+}
+
+static void test_auto(void)
+{
+    char *text;
+    make_data(&d);
+    gr_model *m = open_layer(&d, false, false, &text);
+    if (m) check_choice(m, "always", GR_PRECISION_BF16, "bf16");
+    gr_model_free(m);
+    free(text);
+    /* Columns that are the difference of great numbers, which rounding makes noise. */
+    for (int k = 1; k < K; k += 2)
+        for (int j = 0; j < N; j++) d.w[k * N + j] = 0.0001f - d.w[(k - 1) * N + j];
+    for (int i = 0; i < ROWS * K; i++) d.x[i] = 1;
+    memset(d.b, 0, sizeof d.b);
+    m = open_layer(&d, false, false, &text);
+    if (m) check_choice(m, "always", GR_PRECISION_F32, "f32, as outputs");
+    gr_model_free(m);
+    free(text);
+}
+
 static void test_options(void)
 {
     running r;
@@ -317,5 +366,5 @@ static void test_options(void)
 }
 
 static CU_TestInfo tests[] = {{"models", test_models},   {"a layer", test_layer},   {"odd rows", test_odd_rows},
-                              {"dynamic", test_dynamic}, {"options", test_options}, CU_TEST_INFO_NULL};
+                              {"dynamic", test_dynamic}, {"auto", test_auto}, {"options", test_options}, CU_TEST_INFO_NULL};
 CU_SuiteInfo suite_precision = {"precision", NULL, NULL, NULL, NULL, tests};

@@ -53,7 +53,8 @@ static gr_status open_lane(lane *l, const search *s, const gr_graph *g, const bo
     *l = (lane){
         .g = g,
         .next = g->first,
-        .exec = {.max_bytes = s->options->max_memory, .cancel = s->options->cancel, .threads = s->options->threads}};
+        .exec = {.max_bytes = s->options->max_memory, .cancel = s->options->cancel, .threads = s->options->threads,
+                 .precision = g == s->graph ? s->options->precision : GR_PRECISION_F32}};
     l->t = gr_calloc(g->nvalues + 1, sizeof *l->t);
     l->left = gr_calloc(g->nvalues + 1, sizeof *l->left);
     l->held = gr_calloc(g->nvalues + 1, sizeof *l->held);

@@ -37,6 +37,7 @@ typedef struct gr_divergence_options {
     gr_tolerance tolerance;
     int threads;
     size_t max_memory; /* of all values held at once; 0: none */
+    gr_precision precision; /* that b is computed in */
     bool all;          /* own deviations of all values, not just up to the first that is too large */
     const volatile int *cancel;
     /* Saved tensors [rows, width, ...] have contents only up to each row's length; NULL: all have. */

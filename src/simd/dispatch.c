@@ -41,6 +41,19 @@ static void choose(void)
 #endif
 }
 
+bool gr_simd_has_bfloat(void)
+{
+    const char *claim = getenv("GRAPHRUN_BF16");
+    if (claim && !strcmp(claim, "always")) return true;
+#if defined(__x86_64__)
+    enum { AVX512_BF16 = 1 << 5 };
+    unsigned a, b, c, d;
+    return gr_simd_best() == &gr_simd_avx512 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & AVX512_BF16);
+#else
+    return false;
+#endif
+}
+
 const gr_simd *gr_simd_best(void)
 {
     pthread_once(&once, choose);

@@ -41,6 +41,8 @@ typedef struct gr_simd {
 
 /* The best for this CPU; GRAPHRUN_ISA=base|avx2|avx512 in the environment lowers it. Never NULL. */
 const gr_simd *gr_simd_best(void);
+/* Whether the CPU multiplies bfloat16 numbers; GRAPHRUN_BF16=always in the environment says so, for tests. */
+bool gr_simd_has_bfloat(void);
 
 /* ---- Matrix product with a packed right-hand side: C = act(alpha * A x B + bias) + residual ----
  * B is packed once into column panels. The sum over k of every element of C runs in the same order whatever m, threads

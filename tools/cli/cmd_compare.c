@@ -464,6 +464,8 @@ static int run(const cli_command *self, int argc, char **argv)
         {"--atol", "X", CLI_REAL, &atol, "absolute tolerance (default 0)", 0},
         {"--rtol", "X", CLI_REAL, &rtol, "tolerance relative to the greatest magnitude of a value", 0},
         {"--all", NULL, CLI_FLAG, &c.all, "list every value with both errors, the worst first", 0},
+        {"--precision", "WHAT", CLI_WORD, &c.b.e.precision, "f32 (default), bf16 or int8: what B computes products with weights in",
+         0},
         {"--json", NULL, CLI_FLAG, &c.json, "print JSON instead of text", 0},
         {"--threads", "N", CLI_INT, &c.a.e.threads, "threads to run with (0: what affinity and cgroup allow)", 0},
         {"--max-memory", "BYTES", CLI_SIZE, &c.a.e.max_memory, "limit for the values of one model held at once", 0},
@@ -478,7 +480,9 @@ static int run(const cli_command *self, int argc, char **argv)
     c.options = (gr_divergence_options){.tolerance = {atol, rtol},
                                         .threads = c.a.e.threads ? (int)c.a.e.threads : gr_default_threads(),
                                         .max_memory = c.a.e.max_memory,
+                                        .precision = engine_precision(&c.b.e),
                                         .all = c.all};
+    if (c.options.precision == GR_PRECISION_AUTO) cli_usage(self, "--precision is f32, bf16 or int8 here");
     int status = compare(&c, &args);
     free(args.items);
     return status;

@@ -16,11 +16,13 @@
 #define TOLERANCE        1e-4
 #define TOLERANCE_HALF   1e-2
 #define TOLERANCE_BFLOAT 8e-2
+#define TOLERANCE_INT8   3e-1
 
 typedef struct verify {
     compare_limits limits;
     bool by_weights; /* no limits are given: the type of the model's weights says what to expect */
     bool json, no_passes, strict;
+    const char *precision;
     int64_t threads;
     size_t max_memory;
     const char *verbose;
@@ -213,7 +215,7 @@ static bool run_set(verify *v, engine *e, const char *folder, case_result *resul
 static bool run_case_sets(verify *v, const test_case *t, case_result *result, gr_err *err)
 {
     engine e = {.threads = v->threads, .max_memory = v->max_memory, .no_passes = v->no_passes, .strict = v->strict,
-                .verbose = v->verbose};
+                .precision = v->precision, .verbose = v->verbose};
     if (!t->set_count)
         return cli_fail(err, GR_EIO, "%s: there is no test_data_set folder beside it", cli_show(t->model));
     if (!engine_open(&e, t->model, err)) {
@@ -223,9 +225,12 @@ static bool run_case_sets(verify *v, const test_case *t, case_result *result, gr
     if (v->by_weights) {
         gr_model_summary summary;
         gr_model_summarize(e.model, &summary);
-        v->limits.atol = v->limits.rtol = summary.weight_type == GR_FLOAT16    ? TOLERANCE_HALF
-                                          : summary.weight_type == GR_BFLOAT16 ? TOLERANCE_BFLOAT
-                                                                               : TOLERANCE;
+        const char *precision = e.precision ? e.precision : "f32";
+        const bool bfloat = summary.weight_type == GR_BFLOAT16 || !strcmp(precision, "bf16") || !strcmp(precision, "auto");
+        v->limits.atol = v->limits.rtol = !strcmp(precision, "int8")        ? TOLERANCE_INT8
+                                          : bfloat                            ? TOLERANCE_BFLOAT
+                                          : summary.weight_type == GR_FLOAT16 ? TOLERANCE_HALF
+                                                                              : TOLERANCE;
     }
     bool ok = true;
     engine_catch_interrupt(&e);
@@ -319,7 +324,7 @@ static int run(const cli_command *self, int argc, char **argv)
     cli_list args = {0};
     double atol = -1, rtol = -1, cosine = -2;
     const cli_option options[] = {
-        {"--atol", "X", CLI_REAL, &atol, "absolute tolerance (default 1e-4; 1e-2 for a model with float16\nweights, 8e-2 with bfloat16)", 0},
+        {"--atol", "X", CLI_REAL, &atol, "absolute tolerance (default 1e-4; 1e-2 for a model with float16\nweights, 8e-2 with bfloat16, 0.3 in int8)", 0},
         {"--rtol", "X", CLI_REAL, &rtol, "tolerance relative to the expected value (default: as --atol's)", 0},
         {"--cosine", "C", CLI_REAL, &cosine,
          "least cosine of every row (last axis) of an output; in place of the\ntolerances if none is given", 0},
@@ -340,6 +345,7 @@ static int run(const cli_command *self, int argc, char **argv)
     v.by_weights = none && cosine < 0;
     v.threads = options_of.threads, v.max_memory = options_of.max_memory;
     v.no_passes = options_of.no_passes, v.strict = options_of.strict, v.verbose = options_of.verbose;
+    v.precision = options_of.precision;
     v.j = (cli_json){&v.out, true};
     if (v.json) json_open(&v.j, NULL, '{'), json_open(&v.j, "cases", '[');
     run_arguments(&v, self, &args);
