@@ -318,6 +318,11 @@ GR_API void gr_session_free(gr_session *session);
 GR_API gr_status gr_session_run(gr_session *session, const gr_named_tensor *inputs, size_t input_count,
                                 gr_named_tensor *outputs, size_t output_count, gr_err *err);
 
+/* Of outputs [batch, tokens, ...] only some rows are wanted in the runs to come: those with these numbers (sequence *
+ * tokens + token; ascending, each once), as [count, ...] with the bits that they have in a full run. What only other rows
+ * need is not computed. An output that has no such rows, or cannot be had so, is whole. count 0: all rows again. */
+GR_API gr_status gr_session_pick(gr_session *session, const int64_t *rows, size_t count, gr_err *err);
+
 /* Ask the run that is under way, if any, to stop soon with GR_ECANCELLED. From any thread or a signal handler. */
 GR_API void gr_session_cancel(gr_session *session);
 

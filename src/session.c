@@ -50,6 +50,7 @@ struct gr_session {
     size_t ngiven;
     gr_tensor_view **views; /* of items, by output that is a sequence */
     gr_session_mode mode;
+    int64_t *picks;      /* the caller's, behind mode.picks */
     gr_doc_names fed;    /* overridden initializers of this run */
     volatile int cancel;
     double flops;
@@ -143,9 +144,27 @@ void gr_session_free(gr_session *s)
     gr_free(s->copy_sizes);
     gr_free(s->inputs);
     gr_free(s->given);
+    gr_free(s->picks);
     gr_free(s->fed.items);
     gr_free(s->plans);
     gr_free(s);
+}
+
+gr_status gr_session_pick(gr_session *s, const int64_t *rows, size_t count, gr_err *err)
+{
+    if (!s || (count && !rows)) return gr_fail(err, GR_EINVAL, "gr_session_pick: session and rows must not be NULL");
+    for (size_t i = 0; i < count; i++)
+        if (rows[i] < 0 || (i && rows[i] <= rows[i - 1]))
+            return gr_fail(err, GR_EINVAL, "gr_session_pick: row %lld is negative or not greater than the one before it",
+                           (long long)rows[i]);
+    int64_t *picks = gr_calloc(count + 1, sizeof *picks);
+    if (!picks) return gr_nomem(err);
+    if (count) memcpy(picks, rows, count * sizeof *picks);
+    gr_free(s->picks);
+    s->picks = picks;
+    s->mode.picks = picks;
+    s->mode.npicks = count;
+    return GR_OK;
 }
 
 void gr_session_set_mode(gr_session *s, const gr_session_mode *mode) { s->mode = *mode; }
@@ -478,7 +497,7 @@ static gr_status find_plan(gr_session *s, const lane *l, gr_plan **out, gr_err *
     int oldest = 0;
     s->clock++;
     for (int i = 0; i < s->nplans; i++) {
-        if (gr_plan_fits(s->plans[i].plan, l->graph, s->inputs, l->count, l->wanted, &s->mode.caches)) {
+        if (gr_plan_fits(s->plans[i].plan, l->graph, s->inputs, l->count, l->wanted, &s->mode.caches, s->mode.npicks)) {
             s->plans[i].used = s->clock;
             *out = s->plans[i].plan;
             return GR_OK;
@@ -487,7 +506,8 @@ static gr_status find_plan(gr_session *s, const lane *l, gr_plan **out, gr_err *
     }
     gr_plan_options o = {s->options.threads, s->options.max_memory, s->options.max_iterations,
                          s->packs, s->options.log, s->options.log_user, s->options.profile,
-                         s->options.precision, s->options.few_runs, s->options.skip_padding, s->mode.caches};
+                         s->options.precision, s->options.few_runs, s->options.skip_padding, s->mode.npicks,
+                         s->mode.caches};
     gr_plan *made;
     if (s->nplans == s->options.max_plans) {
         gr_plan_free(s->plans[oldest].plan);
@@ -528,6 +548,7 @@ static gr_status run_lane(gr_session *s, int which, gr_named_tensor *outputs, gr
     lane *l = &s->lanes[which];
     gr_plan *plan = s->last[which];
     GR_TRY(give_room(l, gr_plan_block(plan), err));
+    gr_plan_pick(plan, s->mode.picks);
     gr_threads_state threads = gr_threads_enter(gr_plan_threads(plan));
     gr_status status = gr_plan_run(plan, s->inputs, l->block, l->results, &s->cancel, err);
     gr_threads_leave(threads);

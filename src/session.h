@@ -16,6 +16,8 @@ typedef struct gr_session_mode {
     gr_plan_caches caches;   /* a past's input is where its cache begins; it need not be dense */
     const char *switch_name; /* as in gr_variant; NULL: none */
     bool switch_on;
+    const int64_t *picks;    /* rows of outputs that are wanted (gr_plan_options), valid during the runs */
+    size_t npicks;
 } gr_session_mode;
 void gr_session_set_mode(gr_session *s, const gr_session_mode *mode);
 

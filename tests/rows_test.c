@@ -45,7 +45,7 @@ static void test_copy(void)
 {
     int32_t some[] = {0, 1, 4, 5, 6}, few[] = {0, 4};
     int64_t some_first[] = {0, 2, 5}, few_first[] = {0, 1, 2};
-    const gr_rows from = {2, 4, 5, some, some_first}, to = {2, 4, 2, few, few_first};
+    const gr_rows from = {2, 4, 5, 0, some, some_first}, to = {2, 4, 2, 0, few, few_first};
     const float all[] = {0, 1, 2, 3, 4, 5, 6, 7}, held[] = {10, 11, 14, 15, 16};
     float y[2] = {0};
     gr_rows_copy(NULL, all, &to, y, sizeof *y);

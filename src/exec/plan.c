@@ -226,10 +226,18 @@ static bool take_over(gr_plan *p, const plan_step *ps, uint32_t step, const slot
     for (uint32_t i = 0; i < ps->nin; i++) {
         const slot *s = ps->in[i] == NO_SLOT ? NULL : &p->slots[ps->in[i]];
         if (!s || s->place != IN_BLOCK || s->t.size != out->t.size || s->t.dtype != out->t.dtype) continue;
+        if (p->slots[s->root].rows != out->rows) continue;
         *buffer = p->slots[s->root].buffer;
         if (p->buffers[*buffer].last == step) return true;
     }
     return false;
+}
+
+/* Bytes of a slot in the block: those of the rows that it may hold. */
+static size_t held_bytes(const gr_plan *p, const slot *s)
+{
+    const gr_rows *r = p->nsets ? &p->sets[s->rows] : NULL;
+    return r && r->most ? s->t.size / (size_t)(r->batch * r->tokens) * (size_t)r->most : s->t.size;
 }
 
 static gr_status place_buffers(gr_plan *p, uint32_t step, gr_err *err)
@@ -243,7 +251,7 @@ static gr_status place_buffers(gr_plan *p, uint32_t step, gr_err *err)
             p->buffers[s->buffer].last = s->last;
             taken = true;
         } else {
-            GR_TRY(new_buffer(p, s->t.size, step, s->last, &s->buffer, err));
+            GR_TRY(new_buffer(p, held_bytes(p, s), step, s->last, &s->buffer, err));
         }
     }
     return ps->step.scratch_size ? new_buffer(p, ps->step.scratch_size, step, step, &ps->scratch, err) : GR_OK;
@@ -507,9 +515,10 @@ void gr_plan_free(gr_plan *p)
 }
 
 bool gr_plan_fits(const gr_plan *p, const gr_graph *g, const gr_tensor *inputs, size_t nwanted, gr_value *const *wanted,
-                  const gr_plan_caches *caches)
+                  const gr_plan_caches *caches, size_t npicked)
 {
     const gr_plan_caches *own = &p->options.caches;
+    if (p->options.npicked != npicked) return false;
     if (p->graph != g || p->nwanted != nwanted) return false;
     if (own->count != caches->count || (own->count && (own->capacity != caches->capacity || own->rows != caches->rows)))
         return false;
@@ -522,6 +531,8 @@ bool gr_plan_fits(const gr_plan *p, const gr_graph *g, const gr_tensor *inputs, 
     }
     return true;
 }
+
+void gr_plan_pick(gr_plan *p, const int64_t *rows) { p->picks = rows; }
 
 size_t gr_plan_block(const gr_plan *p) { return p->block_size; }
 size_t gr_plan_bytes(const gr_plan *p) { return gr_arena_bytes(p->arena); }
@@ -649,10 +660,28 @@ static gr_status run_dynamic(gr_plan *p, plan_step *ps, uint32_t index, gr_err *
     return GR_OK;
 }
 
+/* [batch, tokens, ...] to [rows, ...], or [batch * tokens, ...] likewise. */
+static void shape_picked(const gr_plan *p, gr_tensor *t)
+{
+    const int64_t all = p->sets[p->nsets - 1].batch * p->sets[p->nsets - 1].tokens, n = (int64_t)p->options.npicked;
+    if (t->dims[0] * t->dims[1] == all) {
+        t->rank--;
+        memmove(t->dims + 1, t->dims + 2, (size_t)(t->rank - 1) * sizeof *t->dims);
+    }
+    t->dims[0] = n;
+    t->size = t->size / (size_t)all * (size_t)n;
+    t->elements = t->elements / all * n;
+}
+
 gr_status gr_plan_run(gr_plan *p, const gr_tensor *inputs, void *block, gr_tensor *results, const volatile int *cancel,
                       gr_err *err)
 {
     p->exec.cancel = cancel;
+    const gr_rows *grid = p->nsets ? &p->sets[p->nsets - 1] : NULL;
+    const size_t npicked = grid ? p->options.npicked : 0;
+    if (npicked && p->picks[npicked - 1] >= grid->batch * grid->tokens)
+        return gr_fail(err, GR_EINPUT, "row %lld is wanted of %lld", (long long)p->picks[npicked - 1],
+                       (long long)(grid->batch * grid->tokens));
     free_dynamic(p);
     bind(p, inputs, block, results);
     for (uint32_t i = 0; i < p->nsteps; i++) {
@@ -668,6 +697,7 @@ gr_status gr_plan_run(gr_plan *p, const gr_tensor *inputs, void *block, gr_tenso
         const slot *s = wanted_slot(p, i);
         bool elsewhere = results[i].data != NULL;
         results[i] = s->place == DYNAMIC ? *s->dynamic : s->t;
+        if (p->picked[i]) shape_picked(p, &results[i]);
         if (s->place != IS_INPUT || elsewhere || !s->t.size || s->t.kind != GR_KIND_TENSOR) continue;
         results[i].data = (char *)block + p->buffers[p->copies[i]].offset;
         memcpy(results[i].data, s->t.data, s->t.size);

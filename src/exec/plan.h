@@ -31,6 +31,9 @@ typedef struct gr_plan_options {
     gr_precision precision; /* never GR_PRECISION_AUTO */
     bool few_runs;          /* weights that are not packed stay so, where rows are few */
     bool skip_padding;      /* wanted values have zeros in rows that no other row of the sequence can see */
+    /* 0: none. Wanted values [batch, tokens, ...] hold only so many rows of that grid, as [rows, ...]; which ones is
+     * said before each run. A value that cannot be had so holds all. */
+    size_t npicked;
     gr_plan_caches caches;  /* its arrays live as long as the plan; each pair as gr_cache_may_grow says */
 } gr_plan_options;
 
@@ -39,7 +42,9 @@ gr_status gr_plan_new(const gr_graph *g, const gr_tensor *inputs, size_t nwanted
                       const gr_plan_options *options, gr_plan **out, gr_err *err);
 void gr_plan_free(gr_plan *plan);
 bool gr_plan_fits(const gr_plan *plan, const gr_graph *g, const gr_tensor *inputs, size_t nwanted,
-                  gr_value *const *wanted, const gr_plan_caches *caches);
+                  gr_value *const *wanted, const gr_plan_caches *caches, size_t npicked);
+/* Rows for the next runs, options.npicked numbers of the grid, ascending, each once; the array stays the caller's. */
+void gr_plan_pick(gr_plan *plan, const int64_t *rows);
 
 /* Whether nothing but that Concat reads the past, and nothing but attention what it makes of it, so that the pair can
  * be one memory. */

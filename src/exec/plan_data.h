@@ -61,7 +61,10 @@ struct gr_plan {
     bool *early;       /* by node id: masks are made of it */
     bool *whole;       /* by node id: its kernel wants all rows, as was found out in an earlier attempt */
     bool again;        /* that was found out just now */
+    bool masked;       /* some set is known from a mask: */
     uint32_t mask;     /* slot of the mask that tells padding */
+    bool *picked;      /* by wanted value: holds picked rows alone */
+    const int64_t *picks; /* options.npicked of them, during a run */
     size_t nweights;
     uint32_t *weights; /* slots of what pooling multiplies rows with */
     bool from_start;   /* what is seen of a sequence begins with its first token */

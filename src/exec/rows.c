@@ -7,8 +7,8 @@
 #include "rows.h"
 #include "exec/plan_data.h"
 
-/* Sets: all rows, those that can be seen, and those at one place in each sequence. */
-enum { ALL, LIVE, FIRST, SETS, NONE = -1 };
+/* Sets: all rows, those that can be seen, those at one place in each sequence, and those that the caller has picked. */
+enum { ALL, LIVE, FIRST, PICKED, SETS, NONE = -1 };
 
 /* A mask value this far below the greatest of its row leaves exp(score) = 0 in float32 (which ends at exp(-104)), if
  * scores themselves do not differ by thousands, as those of no trained model do. Exporters write -10000 or less. */
@@ -102,6 +102,16 @@ static bool has_grid(gr_plan *p, const plan_step *ps, int64_t *batch, int64_t *t
            m[3] == *tokens && *batch > 0 && *tokens > 0;
 }
 
+/* Queries [batch, tokens, width] of attention under any mask: those that are picked can be computed alone. */
+static bool has_queries(gr_plan *p, const plan_step *ps, int64_t *batch, int64_t *tokens)
+{
+    const slot *q = in_slot(p, ps, 0);
+    if (!is_attention(ps) || !q || q->t.rank != 3 || q->place == IS_CONST) return false;
+    *batch = q->t.dims[0];
+    *tokens = q->t.dims[1];
+    return *batch > 0 && *tokens > 0;
+}
+
 gr_status gr_rows_find_early(gr_plan *p, gr_err *err)
 {
     const gr_graph *g = p->graph;
@@ -125,6 +135,7 @@ gr_status gr_rows_find_early(gr_plan *p, gr_err *err)
 typedef struct choice {
     gr_plan *p;
     int64_t batch, tokens;
+    bool masked; /* a mask tells which rows are live; else all are */
     int *need; /* by slot, of roots */
 } choice;
 
@@ -134,13 +145,14 @@ static int join(choice *c, int a, int b)
 {
     if (a == NONE || a == b) return b;
     if (b == NONE) return a;
-    if (a == ALL || b == ALL) return ALL;
+    if (a == ALL || b == ALL || a == PICKED || b == PICKED) return ALL;
     c->p->from_start = true; /* the first rows are among those that are seen */
     return LIVE;
 }
 
 static void want(choice *c, uint32_t slot, int set)
 {
+    if (set == LIVE && !c->masked) set = ALL;
     if (slot != NO_SLOT) *need_of(c, slot) = join(c, *need_of(c, slot), set);
 }
 
@@ -154,6 +166,8 @@ static bool by_rows(choice *c, const plan_step *ps)
     if (ps->op->flags & GR_OP_ANY_ROWS)
         return ps->out[0] != NO_SLOT && in_grid(&p->slots[ps->out[0]].t, c->batch, c->tokens);
     if (!(ps->op->flags & (GR_OP_ROWS | GR_OP_KEY_ROWS)) || !x) return false;
+    if (is_attention(ps) && !c->masked)
+        return has_queries(p, ps, &batch, &tokens) && batch == c->batch && tokens == c->tokens;
     if (is_attention(ps))
         return has_grid(p, ps, &batch, &tokens) && batch == c->batch && tokens == c->tokens &&
                p->slots[ps->in[3]].root == p->mask;
@@ -187,7 +201,7 @@ static bool takes_first(choice *c, const plan_step *ps)
 static bool pools(choice *c, const plan_step *ps)
 {
     gr_plan *p = c->p;
-    if (!(ps->op->flags & GR_OP_POOL_ROWS) || ps->dynamic || p->whole[ps->node->id]) return false;
+    if (!(ps->op->flags & GR_OP_POOL_ROWS) || !c->masked || ps->dynamic || p->whole[ps->node->id]) return false;
     const slot *x = in_slot(p, ps, 0), *w = in_slot(p, ps, 1);
     if (!x || !w || x->place != IN_BLOCK || (w->place != IN_BLOCK && w->place != IS_INPUT)) return false;
     const gr_node *maker = gr_in(ps->node, 1)->def;
@@ -267,12 +281,16 @@ static gr_status copy_of(gr_plan *p, plan_step *steps, size_t *n, const gr_node 
     return add_copy(p, &steps[(*n)++], node, from, set, *to, err);
 }
 
-/* What the caller wants holds all rows. */
+/* What the caller wants holds all rows, or those that he has picked. */
 static gr_status spread_results(gr_plan *p, plan_step *steps, size_t *n, gr_err *err)
 {
     for (size_t i = 0; i < p->nwanted; i++) {
         const slot *s = wanted_slot(p, i);
         const gr_node *maker = p->wanted[i]->def;
+        if (p->picked[i]) {
+            p->picked[i] = p->slots[s->root].rows == PICKED;
+            continue;
+        }
         if (p->slots[s->root].rows != ALL) GR_TRY(copy_of(p, steps, n, maker, p->results[i], ALL, &p->results[i], err));
     }
     return GR_OK;
@@ -323,7 +341,9 @@ static gr_status settle(choice *c, gr_err *err)
     for (int k = LIVE; k < SETS; k++) {
         gr_rows *r = &p->sets[k];
         *r = (gr_rows){.batch = c->batch, .tokens = c->tokens};
-        r->index = GR_NEWS(p->arena, (size_t)(k == FIRST ? c->batch : c->batch * c->tokens), int32_t);
+        if (k == FIRST) r->most = c->batch;
+        if (k == PICKED) r->most = (int64_t)p->options.npicked;
+        r->index = GR_NEWS(p->arena, (size_t)(r->most ? r->most : c->batch * c->tokens), int32_t);
         r->first = GR_NEWS(p->arena, (size_t)c->batch + 1, int64_t);
         if (!r->index || !r->first) return gr_nomem(err);
     }
@@ -338,21 +358,34 @@ static gr_status settle(choice *c, gr_err *err)
     return GR_OK;
 }
 
+/* The grid that attention has, from a mask that tells padding or, if rows are picked, from queries alone. */
+static bool find_grid(choice *c)
+{
+    gr_plan *p = c->p;
+    for (size_t i = 0; i < p->nsteps && !c->masked; i++) {
+        c->masked = has_grid(p, &p->steps[i], &c->batch, &c->tokens) && !p->early[p->steps[i].node->id];
+        if (c->masked) p->mask = p->slots[p->steps[i].in[3]].root;
+    }
+    bool found = c->masked;
+    for (size_t i = 0; i < p->nsteps && !found && p->options.npicked; i++)
+        found = has_queries(p, &p->steps[i], &c->batch, &c->tokens) && !p->early[p->steps[i].node->id];
+    return found && c->batch <= INT32_MAX / c->tokens;
+}
+
 gr_status gr_rows_choose(gr_plan *p, gr_err *err)
 {
     choice c = {.p = p};
-    bool found = false, fewer = false;
-    for (size_t i = 0; i < p->nsteps && !found; i++) {
-        found = has_grid(p, &p->steps[i], &c.batch, &c.tokens) && !p->early[p->steps[i].node->id];
-        if (found) p->mask = p->slots[p->steps[i].in[3]].root;
-    }
-    if (!found || c.batch > INT32_MAX / c.tokens) return GR_OK;
+    bool fewer = false;
+    if (!(p->picked = GR_NEWS(p->arena, p->nwanted, bool))) return gr_nomem(err);
+    if (!find_grid(&c)) return GR_OK;
     if (!(c.need = GR_NEWS(p->arena, p->nslots, int))) return gr_nomem(err);
     for (size_t i = 0; i < p->nslots; i++) c.need[i] = NONE;
+    p->masked = c.masked;
     for (size_t i = 0; i < p->nwanted; i++) {
         const slot *s = wanted_slot(p, i);
-        bool rows = p->options.skip_padding && s->place == IN_BLOCK && in_grid(&s->t, c.batch, c.tokens);
-        want(&c, p->results[i], rows ? LIVE : ALL);
+        const bool grid = s->place == IN_BLOCK && s->t.rank >= 2 && in_grid(&s->t, c.batch, c.tokens);
+        p->picked[i] = grid && p->options.npicked;
+        want(&c, p->results[i], p->picked[i] ? PICKED : grid && p->options.skip_padding ? LIVE : ALL);
     }
     for (size_t i = p->nsteps; i-- > 0;) choose_step(&c, &p->steps[i]);
     for (size_t i = 0; i < p->nslots; i++) {
@@ -360,7 +393,9 @@ gr_status gr_rows_choose(gr_plan *p, gr_err *err)
         if (p->slots[i].place != IN_BLOCK) c.need[i] = ALL;
         fewer |= c.need[i] > ALL;
     }
-    return fewer ? settle(&c, err) : GR_OK;
+    if (fewer) return settle(&c, err);
+    memset(p->picked, 0, p->nwanted * sizeof *p->picked);
+    return GR_OK;
 }
 
 /* ---- running ---- */
@@ -377,17 +412,33 @@ static bool weighs(const gr_plan *p, int64_t b, int64_t begin, int64_t end)
     return false;
 }
 
+/* The rows of the grid that the caller has picked, which are in its order. */
+static void fill_picked(gr_plan *p)
+{
+    gr_rows *r = &p->sets[PICKED];
+    size_t n = 0;
+    for (int64_t b = 0; b < r->batch; b++) {
+        r->first[b] = (int64_t)n;
+        for (; n < p->options.npicked && p->picks[n] < (b + 1) * r->tokens; n++) r->index[n] = (int32_t)p->picks[n];
+    }
+    r->first[r->batch] = r->count = (int64_t)n;
+}
+
 void gr_rows_fill(gr_plan *p)
 {
     gr_rows *live = &p->sets[LIVE], *first = &p->sets[FIRST];
-    const float *mask = p->slots[p->mask].t.data;
     int64_t begin, end;
+    if (p->options.npicked) fill_picked(p);
+    first->count = first->first[first->batch] = first->batch;
+    for (int64_t b = 0; b < first->batch; b++) {
+        first->first[b] = b;
+        first->index[b] = (int32_t)(b * first->tokens);
+    }
+    if (!p->masked) return;
+    const float *mask = p->slots[p->mask].t.data;
     live->count = 0;
-    first->count = first->batch;
     for (int64_t b = 0; b < live->batch; b++) {
         live->first[b] = live->count;
-        first->first[b] = b;
-        first->index[b] = (int32_t)(b * live->tokens);
         gr_live_keys(mask + b * live->tokens, live->tokens, &begin, &end);
         if (p->from_start) begin = 0;
         if (weighs(p, b, begin, end)) begin = 0, end = live->tokens;

@@ -41,8 +41,9 @@ void gr_decode_end(gr_decode *x)
     x->aside_size = 0;
     gr_free(x->tokens);
     gr_free(x->start);
+    gr_free(x->lasts);
     gr_free(x->logits);
-    x->tokens = x->start = NULL;
+    x->tokens = x->start = x->lasts = NULL;
     x->logits = NULL;
     x->rows = 0;
     x->vocab = 0;
@@ -93,7 +94,8 @@ gr_status gr_decode_begin(gr_decode *x, int64_t rows, int64_t beams, int64_t cap
         return gr_fail(err, GR_ELIMIT, "%lld rows of %lld tokens would not fit into memory", (long long)rows, (long long)capacity);
     x->tokens = gr_calloc(cells, sizeof *x->tokens);
     x->start = gr_calloc((size_t)rows, sizeof *x->start);
-    bool ok = x->tokens && x->start;
+    x->lasts = gr_calloc((size_t)rows, sizeof *x->lasts);
+    bool ok = x->tokens && x->start && x->lasts;
     for (int f = 0; f < FEEDS; f++) ok &= (x->feed[f] = gr_calloc(cells, sizeof(int64_t))) != NULL;
     return ok ? new_caches(x, err) : gr_nomem(err);
 }
@@ -169,12 +171,13 @@ static void absorb(gr_decode *x, const run *r, size_t i, const gr_tensor_view *t
 
 static gr_status keep_logits(gr_decode *x, const run *r, const gr_tensor_view *t, gr_err *err)
 {
-    const int64_t new = t->rank == 3 ? t->dims[1] : 0;
-    if (t->type != GR_FLOAT || new < 1 || t->dims[0] != r->count || t->dims[2] < 1 || (x->vocab && t->dims[2] != x->vocab))
+    /* All tokens, or the last ones alone. */
+    const int64_t new = t->rank == 3 ? t->dims[1] : t->rank == 2 ? 1 : 0, vocab = new ? t->dims[t->rank - 1] : 0;
+    if (t->type != GR_FLOAT || new < 1 || t->dims[0] != r->count || vocab < 1 || (x->vocab && vocab != x->vocab))
         return gr_fail(err, GR_EUNSUPPORTED, "output '%s' is not float[%lld, tokens, vocabulary] as expected",
                        gr_show(x->d->logits), (long long)r->count);
     size_t bytes;
-    x->vocab = t->dims[2];
+    x->vocab = vocab;
     if (!x->logits && (!gr_mul((size_t)x->vocab * sizeof(float), (size_t)x->rows, &bytes) || !(x->logits = gr_malloc(bytes))))
         return gr_nomem(err);
     for (int64_t i = 0; i < r->count; i++)
@@ -193,6 +196,10 @@ static gr_status go(gr_decode *x, const run *r, gr_err *err)
     gr_session_mode mode = {.switch_name = d->cache_switch, .switch_on = on};
     if (x->cached && x->in_place && !whole)
         mode.caches = (gr_plan_caches){d->ncaches, x->pasts, x->presents, GR_SLACK + x->capacity, r->step};
+    const int64_t new = r->end - r->begin;
+    for (int64_t i = 0; i < r->count && new > 1; i++) x->lasts[i] = (i + 1) * new - 1;
+    mode.picks = x->lasts;
+    mode.npicks = new > 1 ? (size_t)r->count : 0;
     gr_session_set_mode(x->session, &mode);
     feed(x, r, IDS, &d->ids, &dims[IDS], &n);
     feed(x, r, MASK, &d->mask, &dims[MASK], &n);

@@ -26,6 +26,7 @@ typedef struct gr_decode {
     int64_t rows, beams, capacity, end, past; /* past: tokens in the cache, if it does not grow in place */
     int64_t *tokens;                          /* [rows, capacity] */
     int64_t *start;                           /* [rows] */
+    int64_t *lasts;                           /* [rows]: of a run, the places of the last tokens */
     void *feed[4];                            /* ids, mask, positions, types: [rows, GR_SLACK + capacity] */
     char **cache, **spare;                    /* of each pair; spare: the other buffer where it is copied */
     size_t *cache_size, aside_size;

@@ -556,7 +556,9 @@ static bool tiled_prepare(gr_step *s, gr_why *why)
         return gr_decline(why, "an operand is empty");
     if (!tiled_sizes(s, t)) return gr_decline(why, "too large");
     t->trims = may_trim(s, l);
-    if ((s->rows || s->key_rows) && (!t->trims || s->in[QUERY]->rank != 3 || s->in[KEY]->rank != 3))
+    if (s->key_rows && (!t->trims || s->in[QUERY]->rank != 3 || s->in[KEY]->rank != 3))
+        return gr_decline(why, "rows are not those of one grid");
+    if (s->rows && (s->in[QUERY]->rank != 3 || gr_step_in(s, FACTORS) || gr_step_out(s, SCORES)))
         return gr_decline(why, "rows are not those of one grid");
     s->flops = 2.0 * (double)(l->batch * l->heads * l->queries) * (double)l->total * (double)(l->head + l->v_head);
     s->state = t;
@@ -601,6 +603,12 @@ static const float *bias_row(const gr_step *s, const tiled *t, int64_t b, int64_
     return row;
 }
 
+/* Where in its sequence the i-th query is that is held. */
+static int64_t query_at(const gr_step *s, int64_t b, int64_t i)
+{
+    return s->rows ? s->rows->index[s->rows->first[b] + i] - b * s->rows->tokens : i;
+}
+
 /* Scores of the first n keys to probabilities, for `rows` queries from `query` on. */
 static void probabilities(const gr_step *s, const tiled *t, int64_t b, int64_t h, int64_t query, int64_t rows,
                           int64_t n, int64_t skipped, float *scores)
@@ -613,7 +621,7 @@ static void probabilities(const gr_step *s, const tiled *t, int64_t b, int64_t h
     for (int64_t i = 0; i < rows; i++) {
         float *x = scores + i * t->row, scale = (float)t->l.scale;
         if (i == 0 || !same_bias) {
-            bias = bias_row(s, t, b, h, query + i, n, skipped, scores + t->tile * t->row);
+            bias = bias_row(s, t, b, h, query_at(s, b, query + i), n, skipped, scores + t->tile * t->row);
             none = p->zero_empty && bias && v->max((size_t)n, bias) == -INFINITY;
         }
         if (none) {
@@ -648,6 +656,28 @@ static void finish_probabilities(const gr_step *s, const tiled *t, int64_t b, in
     }
 }
 
+/* Keys up to the last that a query of the tile can see. A mask's values tell, too, whoever has made it causal; what it
+ * hides adds zeros, so leaving it out behind the last key changes no bit. */
+static int64_t seen_keys(const gr_step *s, const tiled *t, int64_t b, int64_t h, int64_t query, int64_t rows)
+{
+    const layout *l = &t->l;
+    const gr_tensor *mask = gr_step_in(s, MASK);
+    const bool reads = mask && l->mask[3] == 1 && mask->dtype == GR_FLOAT;
+    int64_t n = 1, from, to;
+    for (int64_t i = 0; i < rows; i++) {
+        const int64_t at = query_at(s, b, query + i);
+        const span v = visible(s, l, b, at);
+        int64_t end = v.end;
+        if (end <= n) continue;
+        if (reads && v.begin == 0) {
+            gr_live_keys((const float *)mask->data + b * l->mask[0] + h * l->mask[1] + at * l->mask[2], end, &from, &to);
+            end = to;
+        }
+        if (end > n) n = end;
+    }
+    return n;
+}
+
 /* Queries [query, query + rows) of one head, whose packed keys and values are in `own`. */
 static void tile_run(const gr_step *s, const tiled *t, const sequence *z, int64_t b, int64_t h, int64_t query,
                      int64_t rows, char *own)
@@ -656,17 +686,14 @@ static void tile_run(const gr_step *s, const tiled *t, const sequence *z, int64_
     const float *q = (const float *)s->in[QUERY]->data + z->q + h * l->q.head + query * l->q.token;
     float *y = (float *)s->out[Y]->data + z->y + h * l->y.head + query * l->y.token;
     float *scores = (float *)(own + t->packed_k + t->packed_v);
-    int64_t n = t->trims ? z->keys : 1;
-    for (int64_t i = 0; i < rows && !t->trims; i++) {
-        int64_t end = visible(s, l, b, query + i).end;
-        if (end > n) n = end;
-    }
+    const int64_t n = t->trims ? z->keys : seen_keys(s, t, b, h, query, rows);
     gr_gemm_small_packed(rows, n, l->head, 1, q, l->q.token, own, scores, t->row);
     probabilities(s, t, b, h, query, rows, n, z->skipped, scores);
-    for (int64_t i = 0; i < rows && n < z->keys; i++)
+    const bool whole = gr_step_in(s, FACTORS) || gr_step_out(s, SCORES);
+    for (int64_t i = 0; i < rows && n < z->keys && whole; i++)
         memset(scores + i * t->row + n, 0, (size_t)(z->keys - n) * sizeof *scores);
     finish_probabilities(s, t, b, h, query, rows, scores);
-    gr_gemm_small_packed(rows, l->v_head, z->keys, 1, scores, t->row, own + t->packed_k, y, l->y.token);
+    gr_gemm_small_part(rows, l->v_head, n, z->keys, 1, scores, t->row, own + t->packed_k, y, l->y.token);
 }
 
 static sequence sequence_of(const gr_step *s, const tiled *t, int64_t b)

@@ -83,6 +83,7 @@ typedef struct gr_packs gr_packs; /* weights in kernels' layouts, shared by all 
 typedef struct gr_rows {
     int64_t batch, tokens;
     int64_t count;
+    int64_t most;   /* never more than so many; 0: all of the grid */
     int32_t *index; /* [count]: number of each row in the grid */
     int64_t *first; /* [batch + 1]: where the rows of each sequence begin, then count */
 } gr_rows;

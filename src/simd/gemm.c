@@ -89,7 +89,8 @@ static void item(const gr_gemm *g, const gr_tiles *tiles, int64_t row, int64_t e
                  const void *packed, int64_t origin)
 {
     const int64_t width = tiles->width, rows = end - row;
-    gr_tile t = {.lda = g->lda, .ldc = g->ldc, .panel = tiles->width * g->k, .alpha = g->alpha,
+    const int64_t depth = g->depth ? g->depth : g->k;
+    gr_tile t = {.lda = g->lda, .ldc = g->ldc, .panel = tiles->width * depth, .alpha = g->alpha,
                  .store = g->store, .act = g->act};
     const int64_t size = g->store == GR_STORE_FLOAT ? 4 : 2;
     const bool streams = rows <= tiles->rows; /* B is read once: no use in keeping pieces of it */
@@ -104,7 +105,7 @@ static void item(const gr_gemm *g, const gr_tiles *tiles, int64_t row, int64_t e
             const int64_t j = q * width;
             const bool wide = rows <= tiles->rows && tiles->wide[rows] && last - q >= tiles->wide_panels[rows];
             step = wide ? tiles->wide_panels[rows] : 1;
-            t.b = (const char *)packed + ((j - origin * width) * g->k + k0 * width) * size;
+            t.b = (const char *)packed + ((j - origin * width) * depth + k0 * width) * size;
             t.cols = least(g->n - j, step * width);
             t.bias = g->bias ? g->bias + j : NULL;
             rows_of_piece(g, tiles, &t, wide, row, end, k0, j);
@@ -199,9 +200,15 @@ void gr_gemm_small_pack(int64_t k, int64_t n, const float *b, int64_t row, int64
 void gr_gemm_small_packed(int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t a_row,
                           const void *packed, float *c, int64_t c_row)
 {
+    gr_gemm_small_part(m, n, k, k, alpha, a, a_row, packed, c, c_row);
+}
+
+void gr_gemm_small_part(int64_t m, int64_t n, int64_t k, int64_t depth, float alpha, const float *a, int64_t a_row,
+                        const void *packed, float *c, int64_t c_row)
+{
     const gr_tiles *tiles = gr_tiles_best();
     const gr_gemm g = {
-        .m = m, .n = n, .k = k, .a = a, .lda = a_row, .packed = packed, .alpha = alpha, .c = c, .ldc = c_row};
+        .m = m, .n = n, .k = k, .depth = depth, .a = a, .lda = a_row, .packed = packed, .alpha = alpha, .c = c, .ldc = c_row};
     if (m <= 0 || n <= 0) return;
     const int64_t panels = quotient_up(n, tiles->width);
     for (int64_t row = 0; row < m; row += ROW_BLOCK) item(&g, tiles, row, least(row + ROW_BLOCK, m), 0, panels, packed, 0);

@@ -112,7 +112,8 @@ static void start(job *j, const char *path)
     if (!engine_load(&j->e, path, &err)) engine_die(&j->e, &err);
     const gr_session_options options = {.struct_size = sizeof options,
                                         .threads = (int)(j->e.threads > 4096 ? 4096 : j->e.threads),
-                                        .max_memory = j->e.max_memory};
+                                        .max_memory = j->e.max_memory,
+                                        .precision = engine_precision(&j->e)};
     if (gr_generator_create(j->e.model, &options, &generator, &err) != GR_OK) engine_die(&j->e, &err);
 }
 
@@ -136,6 +137,7 @@ static int run(const cli_command *self, int argc, char **argv)
         {"--copy-cache", NULL, CLI_FLAG, &j.o.copy_cache, "let the graph copy keys and values in every step, to compare", 0},
         {"--json", NULL, CLI_FLAG, &j.json, "print JSON, figures included", 0},
         {"--quiet", NULL, CLI_FLAG, &cli_quiet, "print the ids and nothing else", 0},
+        {"--precision", "WHAT", CLI_WORD, &j.e.precision, "f32 (default), bf16, int8 or auto, as for run", 0},
         {"--threads", "N", CLI_INT, &j.e.threads, "threads to run with (0: what affinity and cgroup allow)", 0},
         {"--max-memory", "BYTES", CLI_SIZE, &j.e.max_memory, "limit for activations and outputs of one run, as 512M or 2G", 0},
         {0}};
