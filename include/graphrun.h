@@ -331,8 +331,9 @@ typedef struct gr_memory_info {
     size_t arena_bytes;  /* activations and scratch held by the session */
     size_t plan_bytes;   /* plans, and values that depend on shapes only */
     size_t packed_bytes; /* weights in the layout of the kernels, owned by the model */
-    size_t mapped_bytes; /* file pages mapped, owned by the model */
+    size_t mapped_bytes; /* file pages mapped, owned by the model; packed weights of a compiled one among them */
     size_t plan_count;
+    size_t graph_bytes;  /* the model without its weights */
 } gr_memory_info;
 GR_API void gr_session_memory(const gr_session *session, gr_memory_info *out);
 

@@ -202,6 +202,17 @@ size_t gr_model_mapped_bytes(const gr_model *m)
     return sum;
 }
 
+size_t gr_model_graph_bytes(gr_model *m)
+{
+    size_t sum = gr_arena_bytes(m->arena);
+    pthread_mutex_lock(&m->lock);
+    for (const gr_doc *d = m->doc; d; d = d->next) sum += gr_arena_bytes(d->arena);
+    for (const made *n = m->graphs; n; n = n->next) sum += gr_arena_bytes(n->arena);
+    if (m->origin) sum += gr_model_graph_bytes(m->origin);
+    pthread_mutex_unlock(&m->lock);
+    return sum;
+}
+
 bool gr_model_can_override(const gr_model *m, const char *name)
 {
     bool input = false, initializer = false;

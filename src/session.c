@@ -641,6 +641,7 @@ void gr_session_memory(const gr_session *s, gr_memory_info *out)
     for (int i = 0; i < s->nplans; i++) out->plan_bytes += gr_plan_bytes(s->plans[i].plan);
     out->packed_bytes = gr_packs_bytes(gr_model_packs(s->model));
     out->mapped_bytes = gr_model_mapped_bytes(s->model);
+    out->graph_bytes = gr_model_graph_bytes(s->model);
 }
 
 void gr_session_work(const gr_session *s, gr_work_info *out) { *out = (gr_work_info){s->flops, s->steps}; }

@@ -9,6 +9,7 @@
 typedef struct report {
     trial t;
     bool json, steps;
+    size_t program; /* bytes that the process had before it loaded the model */
     cli_text out;
     cli_json j;
 } report;
@@ -46,7 +47,8 @@ static void list_steps(report *r, size_t count)
     if (r->json) json_close(&r->j, ']');
 }
 
-/* Weights in the kernels' layout, plan and activations: all that a run keeps in memory of its own, save inputs. */
+/* Weights in the kernels' layout, plan, activations, graph and the program itself: all that a run keeps in memory of its
+ * own, save inputs. */
 static void show(report *r, const cli_sizes *shape)
 {
     gr_memory_info m;
@@ -55,7 +57,7 @@ static void show(report *r, const cli_sizes *shape)
     gr_session_memory(r->t.e.session, &m);
     gr_session_work(r->t.e.session, &w);
     trial_shape_text(shape, name, sizeof name);
-    size_t peak = m.arena_bytes + m.plan_bytes + m.packed_bytes;
+    size_t peak = m.arena_bytes + m.plan_bytes + m.packed_bytes + m.graph_bytes + r->program;
     if (r->json) {
         json_open(&r->j, NULL, '{');
         json_text(&r->j, "shape", name);
@@ -64,14 +66,16 @@ static void show(report *r, const cli_sizes *shape)
         json_int(&r->j, "activation_bytes", (int64_t)m.arena_bytes);
         json_int(&r->j, "plan_bytes", (int64_t)m.plan_bytes);
         json_int(&r->j, "packed_bytes", (int64_t)m.packed_bytes);
+        json_int(&r->j, "graph_bytes", (int64_t)m.graph_bytes);
+        json_int(&r->j, "program_bytes", (int64_t)r->program);
         json_int(&r->j, "peak_bytes", (int64_t)peak);
         if (r->steps) list_steps(r, w.steps);
         json_close(&r->j, '}');
         return;
     }
-    cli_add(&r->out, "%s: %zu steps, %.2f GFLOP, peak %s: activations %s, plan %s, packed weights %s\n", name, w.steps,
-            w.flops / 1e9, cli_bytes(peak), cli_bytes(m.arena_bytes), cli_bytes(m.plan_bytes),
-            cli_bytes(m.packed_bytes));
+    cli_add(&r->out, "%s: %zu steps, %.2f GFLOP, peak %s: activations %s, plan %s, packed weights %s, graph and program %s\n",
+            name, w.steps, w.flops / 1e9, cli_bytes(peak), cli_bytes(m.arena_bytes), cli_bytes(m.plan_bytes),
+            cli_bytes(m.packed_bytes), cli_bytes(m.graph_bytes + r->program));
     if (r->steps) list_steps(r, w.steps);
     cli_flush(&r->out);
 }
@@ -93,6 +97,7 @@ static int run(const cli_command *self, int argc, char **argv)
         {0}};
     cli_parse(self, options, argc, argv, &names);
     if (names.n != 1) cli_usage(self, "give one model");
+    r.program = engine_anonymous_memory();
     trial_open(&r.t, self, names.items[0], &inputs);
     size_t n = trial_shapes(&r.t, self, shape, "1x128", shapes);
     r.j = (cli_json){&r.out, true};
@@ -121,6 +126,7 @@ static int run(const cli_command *self, int argc, char **argv)
 const cli_command cli_plan_command = {
     "plan", run, "what a run of a shape takes, without running", "graphrun plan MODEL [options]",
     "Plans a run of each shape and prints its steps, the floating-point operations of its matrix products and\n"
-    "the memory that it takes at its peak: activations and scratch, the plan itself, and weights in the layout\n"
-    "of the kernels, which all shapes share. A later shape reuses what the earlier ones hold. Pages of the file\n"
-    "are not counted: they belong to the page cache."};
+    "the anonymous memory that the process has at its peak: activations and scratch, the plan itself, weights\n"
+    "in the layout of the kernels, which all shapes share, the graph, and what the program takes by itself. A\n"
+    "later shape reuses what the earlier ones hold. Pages of files are not counted: they belong to the page\n"
+    "cache."};
