@@ -314,7 +314,8 @@ GR_API void gr_session_free(gr_session *session);
  * success (dims are the session's); a view that the session filled counts as NULL in its next run. Sequences always are
  * the session's. Only what the wanted values need is computed. On failure the contents of the caller's buffers are undefined.
  *
- * The first run of a shape plans it; later runs of that shape allocate nothing. */
+ * The first run of a shape plans it; later runs of that shape allocate nothing, but that the room of a far larger shape is
+ * given back after many runs that did not need it. */
 GR_API gr_status gr_session_run(gr_session *session, const gr_named_tensor *inputs, size_t input_count,
                                 gr_named_tensor *outputs, size_t output_count, gr_err *err);
 

@@ -27,6 +27,8 @@ typedef struct lane {
     gr_tensor *results;
     void *block;
     size_t block_size;
+    size_t enough;       /* the most that the last runs needed */
+    int small_runs;      /* so many that needed far less than the block has */
 } lane;
 
 enum { PLAIN, RAW, LANES };
@@ -532,9 +534,24 @@ static gr_status plan_lane(gr_session *s, int which, gr_err *err)
     return GR_OK;
 }
 
+/* A block that is far too large for many runs on end is given back: one large batch does not stay for good. */
+static bool is_too_large(lane *l, size_t size)
+{
+    enum { MANY = 64, FAR = 4, SMALL = 1 << 20 };
+    if (l->block_size < SMALL || size > l->block_size / FAR) l->small_runs = 0, l->enough = 0;
+    else l->small_runs++;
+    if (size > l->enough) l->enough = size;
+    return l->small_runs >= MANY;
+}
+
 static gr_status give_room(lane *l, size_t size, gr_err *err)
 {
-    if (l->block && size <= l->block_size) return GR_OK;
+    if (l->block && size <= l->block_size) {
+        if (!is_too_large(l, size)) return GR_OK;
+        size = l->enough;
+    }
+    l->small_runs = 0;
+    l->enough = 0;
     gr_free_aligned(l->block, l->block_size);
     l->block_size = 0;
     if (!(l->block = gr_malloc_aligned(size)))

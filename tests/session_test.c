@@ -3,6 +3,7 @@
  * Sessions: options, limits, cancelling, several threads, and the state of the thread that runs.
  */
 #include "support.h"
+#include <math.h>
 #include <omp.h>
 #include <pthread.h>
 #include <stddef.h>
@@ -339,12 +340,41 @@ static void test_prepare(void)
     close_running(&r);
 }
 
+/* The room of one large batch is given back when many small ones have followed. */
+static void test_large_once(void)
+{
+    enum { LARGE = 1 << 20, RUNS = 100 };
+    running r;
+    gr_memory_info before, after;
+    float *x = calloc(LARGE, sizeof *x);
+    int64_t dims[] = {1, LARGE};
+    gr_named_tensor in = FLOATS("x", 2, dims, x), out = WANTED("y");
+    if (!x || !open_text(SIMPLE, NULL, NULL, &r)) return;
+    in.tensor.size = LARGE * sizeof *x;
+    CHECK_OK(gr_session_run(r.session, &in, 1, &out, 1, &err));
+    gr_session_memory(r.session, &before);
+    for (int i = 0; i < RUNS; i++) {
+        x[0] = (float)(i % 3);
+        dims[1] = 1 + i % 5;
+        in.tensor.size = (size_t)dims[1] * sizeof *x;
+        out = WANTED("y");
+        CHECK_OK(gr_session_run(r.session, &in, 1, &out, 1, &err));
+        CU_ASSERT_DOUBLE_EQUAL(*(float *)out.tensor.data, exp(x[0]), 1e-5);
+    }
+    gr_session_memory(r.session, &after);
+    CHECK_THAT(before.arena_bytes >= LARGE * sizeof *x && after.arena_bytes < 4096, "%zu bytes, then %zu",
+               before.arena_bytes, after.arena_bytes);
+    close_running(&r);
+    free(x);
+}
+
 static CU_TestInfo tests[] = {
     {"plans and profiles", test_prepare},
     {"cancelling", test_cancel},
     {"limit of iterations", test_iterations},
     {"limit of memory", test_memory_limit},
     {"cache of plans", test_plan_cache},
+    {"a large batch once", test_large_once},
     {"sessions in several threads", test_two_threads},
     {"number of threads", test_thread_options},
     {"denormals", test_denormals},
