@@ -32,7 +32,7 @@ static bool may_commute(const char *name)
 {
     for (size_t f = 0; gr_op_families[f]; f++)
         for (const gr_op *op = gr_op_families[f]; op->name; op++)
-            if ((op->flags & GR_OP_COMMUTES) && !strcmp(op->name, name)) return true;
+            if ((op->flags & GR_OP_COMMUTES) && *op->name == *name && !strcmp(op->name, name)) return true;
     return false;
 }
 
@@ -74,6 +74,8 @@ static pattern *parse(parser *p)
     if (*p->at == ')') p->at++;
     t->commutes = t->nargs == 2 && may_commute(t->op);
     t->commutative = t->commutes;
+    if (t->nargs == 2 && t->args[1]->kind == P_NUMBER && t->args[1]->number != 0)
+        t->inverse = !strcmp(t->op, "Mul") ? "Div" : !strcmp(t->op, "Div") ? "Mul" : NULL;
     for (int i = 0; i < t->nargs; i++) t->commutative += t->args[i]->commutative;
     return t;
 }
@@ -115,13 +117,11 @@ static bool match_value(attempt *a, const pattern *t, gr_value *v)
 /* x of a node that multiplies by the reciprocal of what the pattern divides by, or the other way round. */
 static gr_value *other_operand(const pattern *t, const gr_node *n)
 {
-    const bool mul = !strcmp(t->op, "Mul"), div = !strcmp(t->op, "Div");
     double c;
-    if ((!mul && !div) || t->nargs != 2 || n->nin != 2 || t->args[1]->kind != P_NUMBER || t->args[1]->number == 0)
-        return NULL;
-    if (!gr_is_op(n, mul ? "Div" : "Mul")) return NULL;
+    if (!t->inverse || n->nin != 2 || !gr_is_op(n, t->inverse)) return NULL;
+    const uint32_t first = *t->inverse == 'D';
     /* Only a product may have its number first. */
-    for (uint32_t i = mul; i < 2; i++)
+    for (uint32_t i = first; i < 2; i++)
         if (gr_scalar_of(gr_in(n, i), &c) && c != 0 && gr_pattern_number(t->args[1], 1 / c)) return gr_in(n, 1 - i);
     return NULL;
 }

@@ -21,7 +21,8 @@ typedef struct pattern {
     int nargs;
     bool more; /* further inputs do not matter */
     bool commutes;
-    int commutative; /* nodes that commute, this one included */
+    int commutative;     /* nodes that commute, this one included */
+    const char *inverse; /* of a product with a number or a quotient by one: the operator that does it by 1/number */
     struct pattern *args[MAX_ARGS];
 } pattern;
 
