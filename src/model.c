@@ -190,7 +190,6 @@ gr_status gr_model_graph(gr_model *m, const gr_variant *v, const gr_graph **out,
     return status;
 }
 
-const char *gr_model_path(const gr_model *m) { return m->path; }
 gr_precision gr_model_precision(const gr_model *m) { return m->precision; }
 gr_packs *gr_model_packs(gr_model *m) { return m->packs; }
 const gr_doc *gr_model_doc(const gr_model *m) { return m->doc; }

@@ -29,7 +29,5 @@ bool gr_model_can_override(const gr_model *m, const char *name);
 size_t gr_model_mapped_bytes(const gr_model *m);
 /* Of documents, graphs and descriptions. Thread-safe. */
 size_t gr_model_graph_bytes(gr_model *m);
-/* Where it was loaded from; NULL: from memory. */
-const char *gr_model_path(const gr_model *m);
 
 #endif

@@ -174,6 +174,7 @@ static const char *other_kind(const uint8_t *data, size_t size)
         {8, 2, "{\"", "a safetensors file"},
         {0, 6, "\x93NUMPY", "a NumPy array"},
         {0, 4, "\x89HDF", "an HDF5 file"},
+        {0, 14, "graphrun plan\n", "a compiled model of graphrun, which is run, and not looked into"},
         {0, 4, "GGUF", "a GGUF file"},
         {0, 4, "ORTM", "an ORT format model"},
         {4, 4, "ORTM", "an ORT format model"},
