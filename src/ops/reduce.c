@@ -502,38 +502,61 @@ static gr_status argmin_ref(const gr_step *s, gr_err *err) { return run_arg(s, t
 static const gr_kernel argmax_kernels[] = {{"ref", NULL, argmax_ref, NULL}, {0}};
 static const gr_kernel argmin_kernels[] = {{"ref", NULL, argmin_ref, NULL}, {0}};
 
+/* ---- of sizes: TensorFlow's exports flatten [batch, tokens, width] to [ReduceProd of the first two, width] ---- */
+
+static const gr_ivals *contents_of(const gr_infer *c, gr_dim (*op)(gr_syms *, gr_dim, gr_dim), int64_t first)
+{
+    int64_t n;
+    const gr_dim *v;
+    const gr_type *y = &c->out[0];
+    if (!gr_rank_known(c, 0) || c->in[0]->rank != 1 || !gr_known_ints(c, 0, &n, &v)) return NULL;
+    if (y->rank < 0 || y->rank > 1 || (y->rank && !gr_dim_is(y->dims[0], 1))) return NULL;
+    gr_ivals *all = gr_arena_alloc(c->arena, sizeof *all + sizeof all->v[0]);
+    if (!all) return NULL;
+    all->n = 1;
+    all->v[0] = GR_DIM(first);
+    for (int64_t i = 0; i < n; i++) all->v[0] = op(c->syms, all->v[0], v[i]);
+    return all;
+}
+
+static const gr_ivals *contents_of_sum(const gr_infer *c) { return contents_of(c, gr_sym_add, 0); }
+static const gr_ivals *contents_of_prod(const gr_infer *c) { return contents_of(c, gr_sym_mul, 1); }
+
 /* clang-format off */
-#define OLD(name_, since_, what, infer_)                                                                               \
+#define OLD(name_, since_, what, infer_, ...)                                                                          \
     {.name = name_, .since = since_, .in = {1, 1}, .out = 1, .parse = parse_attr, .infer = infer_,                     \
-     .kernels = what##_kernels}
-#define NEW(name_, since_, what, infer_)                                                                               \
+     .kernels = what##_kernels, __VA_ARGS__}
+#define NEW(name_, since_, what, infer_, ...)                                                                          \
     {.name = name_, .since = since_, .in = {1, 2}, .out = 1, .flags = GR_OP_DYNAMIC, .parse = parse_input,             \
-     .infer = infer_, .kernels = what##_kernels}
+     .infer = infer_, .kernels = what##_kernels, __VA_ARGS__}
 #define REDUCE(name, what)                                                                                             \
-    OLD(name, 1, what, infer_numbers), OLD(name, 11, what, infer_numbers), OLD(name, 13, what, infer_numbers),         \
-        NEW(name, 18, what, infer_numbers)
+    OLD(name, 1, what, infer_numbers, ), OLD(name, 11, what, infer_numbers, ), OLD(name, 13, what, infer_numbers, ),         \
+        NEW(name, 18, what, infer_numbers, )
 #define BOUND(name, what)                                                                                              \
-    OLD(name, 1, what, infer_bounds), OLD(name, 11, what, infer_bounds), OLD(name, 12, what, infer_bounds),            \
-        OLD(name, 13, what, infer_bounds), NEW(name, 18, what, infer_bounds), NEW(name, 20, what, infer_bounds)
+    OLD(name, 1, what, infer_bounds, ), OLD(name, 11, what, infer_bounds, ), OLD(name, 12, what, infer_bounds, ),            \
+        OLD(name, 13, what, infer_bounds, ), NEW(name, 18, what, infer_bounds, ), NEW(name, 20, what, infer_bounds, )
 #define ARG(name_, since_, what)                                                                                       \
     {.name = name_, .since = since_, .in = {1, 1}, .out = 1, .parse = parse_arg, .infer = infer_arg,                   \
      .kernels = what##_kernels}
 
 const gr_op op_reduce[] = {
-    OLD("ReduceSum", 1, sum, infer_numbers),
-    OLD("ReduceSum", 11, sum, infer_numbers),
-    NEW("ReduceSum", 13, sum, infer_numbers),
+    OLD("ReduceSum", 1, sum, infer_numbers, .contents = contents_of_sum),
+    OLD("ReduceSum", 11, sum, infer_numbers, .contents = contents_of_sum),
+    NEW("ReduceSum", 13, sum, infer_numbers, .contents = contents_of_sum),
     REDUCE("ReduceMean", mean),
     BOUND("ReduceMax", max),
     BOUND("ReduceMin", min),
-    REDUCE("ReduceProd", prod),
+    OLD("ReduceProd", 1, prod, infer_numbers, .contents = contents_of_prod),
+    OLD("ReduceProd", 11, prod, infer_numbers, .contents = contents_of_prod),
+    OLD("ReduceProd", 13, prod, infer_numbers, .contents = contents_of_prod),
+    NEW("ReduceProd", 18, prod, infer_numbers, .contents = contents_of_prod),
     REDUCE("ReduceL1", l1),
     REDUCE("ReduceL2", l2),
     REDUCE("ReduceSumSquare", squares),
     REDUCE("ReduceLogSum", logsum),
-    NEW("ReduceLogSum", 28, logsum, infer_numbers),
+    NEW("ReduceLogSum", 28, logsum, infer_numbers, ),
     REDUCE("ReduceLogSumExp", logsumexp),
-    NEW("ReduceLogSumExp", 28, logsumexp, infer_numbers),
+    NEW("ReduceLogSumExp", 28, logsumexp, infer_numbers, ),
     ARG("ArgMax", 1, argmax), ARG("ArgMax", 11, argmax), ARG("ArgMax", 12, argmax), ARG("ArgMax", 13, argmax),
     ARG("ArgMin", 1, argmin), ARG("ArgMin", 11, argmin), ARG("ArgMin", 12, argmin), ARG("ArgMin", 13, argmin),
     {0}};

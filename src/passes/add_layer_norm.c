@@ -5,7 +5,7 @@
 #include "match.h"
 #include "passes.h"
 
-static const char *const patterns[] = {"(LayerNormalization (Add x r) g b)", NULL};
+static const char *const patterns[] = {"(LayerNormalization (Add x r) g b)", "(LayerNormalization (Add x r) g)", NULL};
 
 static bool check(const gr_match *m, gr_why *why)
 {
@@ -16,7 +16,8 @@ static bool check(const gr_match *m, gr_why *why)
         if (!gr_dim_same(x->dims[i], r->dims[i])) return gr_nomatch(why, "one summand is broadcast along axis %d", i);
     if (gr_attr_int(m->root->attrs, "axis", -1, &axis, NULL) != GR_OK || (axis != -1 && axis != x->rank - 1))
         return gr_nomatch(why, "it is not over the last axis");
-    if (gr_bound(m, "g")->type.rank != 1 || gr_bound(m, "b")->type.rank != 1)
+    const gr_value *b = gr_bound(m, "b");
+    if (gr_bound(m, "g")->type.rank != 1 || (b && b->type.rank != 1))
         return gr_nomatch(why, "scale or bias is not a row");
     for (uint32_t i = 1; i < m->root->nout; i++)
         if (m->root->out[i] && m->root->out[i]->nuses) return gr_nomatch(why, "its mean or deviation is used");

@@ -8,23 +8,10 @@
  */
 #include "build.h"
 #include "heads.h"
+#include "masks.h"
 #include "pass.h"
 #include "passes.h"
 #include <math.h>
-
-/* A fill from which on a score disappears in it, so that choosing and adding are the same (half of float's range). */
-#define LOWEST_FILL (-1e37)
-
-enum { MAX_MASKS = 6 };
-
-typedef struct mask_step { /* from the scores outwards */
-    gr_value *add;         /* added, or */
-    gr_value *cond;        /* chosen by a condition */
-    double fill;
-    bool fill_if;  /* the fill is taken where the condition holds */
-    double factor; /* everything so far is multiplied by it afterwards */
-    int rank;      /* of the scores there */
-} mask_step;
 
 typedef struct found {
     gr_graph *g;
@@ -43,12 +30,10 @@ typedef struct found {
                size]; [items, queries, size] */
     gr_heads q, k, v;
     double scale;
-    bool whole;        /* batch and heads are one axis that is not looked into */
     bool guarded;      /* a query without keys gives zeros */
     gr_value *factors; /* of probabilities */
-    int nmasks;
-    int depth;                  /* how far it was traced, so that the furthest attempt gives the reason */
-    mask_step masks[MAX_MASKS]; /* the outermost first */
+    int depth;         /* how far it was traced, so that the furthest attempt gives the reason */
+    gr_masks masks;
 } found;
 
 
@@ -91,28 +76,6 @@ static bool same_shape(const gr_value *a, const gr_value *b)
     return true;
 }
 
-/* The value under an added mask or a choice, or NULL; the mask is noted. */
-static gr_value *under_mask(found *f, gr_value *v, int which, double factor)
-{
-    gr_node *add = gr_maker(v, "Add"), *where = gr_maker(v, "Where");
-    if (f->nmasks == MAX_MASKS || (!add && !where)) return NULL;
-    gr_value *inner = add ? gr_in(add, (uint32_t)which) : gr_in(where, 1 + (uint32_t)which);
-    mask_step *m = &f->masks[f->nmasks];
-    double fill = 0;
-    if (!inner || !same_shape(inner, v)) return NULL;
-    *m = (mask_step){.factor = factor, .fill_if = which == 1, .rank = v->type.rank};
-    if (add) {
-        m->add = gr_in(add, 1 - (uint32_t)which);
-    } else {
-        if (!gr_scalar_of(gr_in(where, 2 - (uint32_t)which), &fill) || fill * fmin(factor, 1) > LOWEST_FILL)
-            return NULL;
-        m->cond = gr_in(where, 0);
-        m->fill = fill;
-    }
-    f->nmasks++;
-    return inner;
-}
-
 /* Batch and heads from one axis to two, or back. */
 static gr_value *reshaped(const gr_value *v)
 {
@@ -144,16 +107,22 @@ static bool find_product(found *f, gr_value *v, double outer, int steps)
         return true;
     }
     if (steps == MAX_STEPS) return false;
-    gr_value *next = f->whole ? NULL : reshaped(inner);
+    gr_value *next = f->masks.whole ? NULL : reshaped(inner);
+    if (next && inner->type.rank == 4) f->masks.split = inner->def;
     if (next) return find_product(f, next, outer, steps + 1);
     bool masked = false;
     for (int which = 0; which < 2; which++) {
         found before = *f;
-        next = under_mask(f, inner, which, outer);
+        next = gr_mask_under(&f->masks, inner, which, outer);
         if (next && find_product(f, next, outer, steps + 1)) return true;
         masked |= next != NULL;
+        if (f->masks.why) {
+            before.masks.culprit = f->masks.culprit;
+            before.masks.why = f->masks.why;
+        }
         *f = before;
     }
+    if (f->masks.why) return miss(f, f->masks.culprit, f->masks.why);
     /* What is wrong below a mask has been noted there. */
     return masked ? false : miss(f, inner->def, "what is done to the scores is neither a factor nor a mask");
 }
@@ -180,8 +149,8 @@ static gr_value *unguarded(const gr_value *p, found *f)
 static gr_value *masked_again(gr_node *where, const gr_value *p, found *f)
 {
     double zero;
-    mask_step *m = &f->masks[0];
-    if (!gr_is_op(where, "Where") || !f->nmasks || !m->cond || gr_in(where, 0) != m->cond) return NULL;
+    gr_mask_step *m = &f->masks.steps[0];
+    if (!gr_is_op(where, "Where") || !f->masks.n || !m->cond || gr_in(where, 0) != m->cond) return NULL;
     uint32_t kept = m->fill_if ? 2 : 1;
     if (gr_in(where, kept) != p || !gr_scalar_of(gr_in(where, 3 - kept), &zero) || zero != 0) return NULL;
     m->fill = -INFINITY;
@@ -207,7 +176,7 @@ static gr_node *context_of(found *f, gr_value *p)
     double alpha = 1;
     for (gr_use *u = p->uses; u; u = u->next) {
         gr_node *n = u->user;
-        if (gr_is_op(n, "Reshape") && !f->whole && gr_in(n, 0) == p && reshaped(n->out[0]) && only_reader(n->out[0])) {
+        if (gr_is_op(n, "Reshape") && !f->masks.whole && gr_in(n, 0) == p && reshaped(n->out[0]) && only_reader(n->out[0])) {
             n = only_reader(n->out[0]);
             if (gr_in(n, 0)->def != u->user) continue;
         } else if (gr_in(n, 0) != p) {
@@ -237,7 +206,7 @@ static bool find_shown(found *f, gr_value *p)
     const gr_value *left = gr_in(f->context, 0);
     if (p->nuses == 1 && !p->is_output && (left == p || left->nuses == 1)) return true;
     f->shown = p;
-    if (p->type.rank == 3 && !f->whole && p->nuses == 2 && !p->is_output) {
+    if (p->type.rank == 3 && !f->masks.whole && p->nuses == 2 && !p->is_output) {
         gr_node *other = p->uses->user == f->context ? p->uses->next->user : p->uses->user;
         if (gr_is_op(other, "Reshape") && reshaped(other->out[0])) f->shown = other->out[0];
     }
@@ -269,7 +238,7 @@ static void find_end(found *f)
     gr_node *n = only_reader(c);
     f->end = c;
     f->form = c->type.rank == 3 ? ITEMS : SPLIT_HEADS;
-    if (!f->whole && c->type.rank == 3 && gr_is_op(n, "Reshape") && reshaped(n->out[0])) {
+    if (!f->masks.whole && c->type.rank == 3 && gr_is_op(n, "Reshape") && reshaped(n->out[0])) {
         f->end = c = n->out[0];
         f->form = SPLIT_HEADS;
         n = only_reader(c);
@@ -304,25 +273,13 @@ static bool may_differ(gr_dim a, gr_dim b)
 /* The sizes that broadcasting would have to make equal: attention wants them equal. */
 static bool fit_together(const found *f)
 {
-    if (f->q.whole != f->whole || f->k.whole != f->whole || f->v.whole != f->whole)
+    if (f->q.whole != f->masks.whole || f->k.whole != f->masks.whole || f->v.whole != f->masks.whole)
         return miss(f, f->product, "batch and heads are one axis");
-    if (f->whole) return true;
+    if (f->masks.whole) return true;
     if (may_differ(f->q.split.dims[0], f->k.split.dims[0]) || may_differ(f->k.split.dims[0], f->v.split.dims[0]))
         return miss(f, f->product, "queries, keys and values are broadcast along the batch");
     if (f->k.heads != f->v.heads || f->k.heads < 1 || f->q.heads % f->k.heads)
         return miss(f, f->product, "keys and values have other heads than queries");
-    return true;
-}
-
-static bool masks_fit(const found *f)
-{
-    if (f->whole && f->factors) return false;
-    for (int i = 0; i < f->nmasks; i++) {
-        const gr_value *m = f->masks[i].add ? f->masks[i].add : f->masks[i].cond;
-        if (m->type.rank < 0 || m->type.rank > (f->whole ? 3 : 4)) return miss(f, f->softmax, "a mask of unknown rank");
-        if (!f->whole && m->type.rank == 3 && f->masks[i].rank == 3 && !gr_unmerged(m))
-            return miss(f, m->def, "the mask has batch and heads as one axis");
-    }
     return true;
 }
 
@@ -335,56 +292,23 @@ static bool find(found *f)
         return false;
     if (!find_product(f, gr_in(f->softmax, 0), 1, 0) || !find_context(f)) return false;
     is_product(f->product, &transposed, &alpha);
-    if (!gr_heads_of(gr_in(f->product, 0), false, f->whole, &f->q) || f->q.lies)
+    if (!gr_heads_of(gr_in(f->product, 0), false, f->masks.whole, &f->q) || f->q.lies)
         return miss(f, f->product, "the queries are not split into heads");
-    if (!gr_heads_of(gr_in(f->product, 1), !transposed, f->whole, &f->k))
+    if (!gr_heads_of(gr_in(f->product, 1), !transposed, f->masks.whole, &f->k))
         return miss(f, f->product, "the keys are not split into heads");
-    if (!gr_heads_of(gr_in(f->context, 1), false, f->whole, &f->v) || f->v.scale != 1)
+    if (!gr_heads_of(gr_in(f->context, 1), false, f->masks.whole, &f->v) || f->v.scale != 1)
         return miss(f, f->context, "the values are not split into heads");
-    if (!fit_together(f) || !masks_fit(f)) return false;
+    if (!fit_together(f) || (f->masks.whole && f->factors)) return false;
+    if (!gr_masks_fit(&f->masks, f->softmax)) return miss(f, f->masks.culprit, f->masks.why);
     f->scale *= f->q.scale * f->k.scale;
     find_end(f);
-    if (f->form == ITEMS && !f->whole) return miss(f, f->context, "the heads are not merged");
+    if (f->form == ITEMS && !f->masks.whole) return miss(f, f->context, "the heads are not merged");
     const gr_type *v = &f->v.split;
     return f->form == ROWS || gr_dim_known(v->dims[v->rank - 1]) ||
            miss(f, f->context, "the size of a head is not known");
 }
 
 /* ---- rewriting ---- */
-
-/* A mask of items has no axis for heads: they are samples with one. */
-static gr_value *shaped_mask(gr_build *b, const found *f, gr_value *m, int rank)
-{
-    if (m->type.rank != 3 || rank != 3) return m;
-    return f->whole ? gr_build_unsqueeze(b, m, 1) : gr_unmerged(m);
-}
-
-static gr_value *scaled(gr_build *b, gr_value *m, double factor)
-{
-    gr_value *in[] = {m, factor == 1 ? NULL : gr_graph_scalar(b->g, "factor", (float)factor)};
-    return factor == 1 || !m ? m : in[1] ? gr_build_node(b, "", "Mul", (gr_attrs){0}, 2, in) : NULL;
-}
-
-/* What the masks come to when they are added to scores, from the innermost outwards. NULL with *ok: none. */
-static gr_value *build_mask(gr_build *b, const found *f, bool *ok)
-{
-    gr_value *mask = NULL;
-    *ok = true;
-    for (int i = f->nmasks - 1; i >= 0 && *ok; i--) {
-        const mask_step *m = &f->masks[i];
-        if (m->add) {
-            gr_value *in[] = {mask, scaled(b, shaped_mask(b, f, m->add, m->rank), m->factor)};
-            mask = mask && in[1] ? gr_build_node(b, "", "Add", (gr_attrs){0}, 2, in) : in[1];
-        } else {
-            gr_value *kept = mask ? mask : gr_graph_scalar(b->g, "zero", 0);
-            gr_value *fill = gr_graph_scalar(b->g, "fill", (float)(m->fill * m->factor));
-            gr_value *in[] = {shaped_mask(b, f, m->cond, m->rank), m->fill_if ? fill : kept, m->fill_if ? kept : fill};
-            mask = kept && fill && in[0] ? gr_build_node(b, "", "Where", (gr_attrs){0}, 3, in) : NULL;
-        }
-        *ok = mask != NULL;
-    }
-    return mask;
-}
 
 /* The operand as the fused operator takes it. */
 static gr_value *operand(gr_build *b, const gr_heads *h)
@@ -420,7 +344,7 @@ static gr_node *build_attention(gr_build *b, const found *f)
     size_t n = 2;
     if (f->guarded) attrs[n++] = gr_attr_of_int("empty_is_zero", 1);
     if (f->k.heads != f->q.heads) attrs[n++] = gr_attr_of_int("kv_num_heads", f->k.heads);
-    gr_value *in[8] = {operand(b, &f->q), operand(b, &f->k), operand(b, &f->v), build_mask(b, f, &ok)};
+    gr_value *in[8] = {operand(b, &f->q), operand(b, &f->k), operand(b, &f->v), gr_mask_build(b, &f->masks, &ok)};
     in[7] = f->factors;
     if (!ok || !in[0] || !in[1] || !in[2]) return NULL;
     gr_node *node = gr_build_outputs(b, "graphrun", "Attention", gr_build_attrs(b, n, attrs), 8, in, f->shown ? 4 : 1,
@@ -453,7 +377,7 @@ gr_status gr_pass_attention(gr_graph *g, int *hits, gr_err *err)
         found f = {.g = g, .softmax = n};
         bool ok = find(&f);
         if (!ok && n->out[0]->type.rank == 3) {
-            f = (found){.g = g, .softmax = n, .whole = true};
+            f = (found){.g = g, .softmax = n, .masks.whole = true};
             ok = find(&f);
         }
         if (!ok) continue;

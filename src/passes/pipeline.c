@@ -21,6 +21,7 @@ static const gr_pass pipeline[] = {
     {"quant-weights", gr_pass_quant_weights, false},
     /* Small formulas before what is made of them: a linear layer takes its activation and residual with it. */
     {"layer-norm", gr_pass_layer_norm, false},
+    {"norm-parts", gr_pass_norm_parts, false},
     {"gelu", gr_pass_gelu, false},
     {"quant", gr_pass_quant, false},
     {"sentence", gr_pass_sentence, false},
