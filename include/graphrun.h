@@ -413,6 +413,7 @@ typedef struct gr_generate_info {
     int64_t prompt_tokens, new_tokens;
     int64_t steps;          /* runs of the model behind the first ones, which read the prompts */
     double prompt_seconds, step_seconds;
+    double least_step_seconds;
     size_t cache_bytes;
     bool cached, in_place;  /* the model has a cache; it grew in place */
 } gr_generate_info;

@@ -186,7 +186,7 @@ static void test_show(void)
     static const int64_t dims[] = {1, 3};
     float logits[] = {0, 2, 1};
     gr_tensor_view v = {GR_FLOAT, 2, dims, logits, sizeof logits};
-    show_options o = {2, NULL, 0, false, 6};
+    show_options o = {2, NULL, NULL, 0, false, 6};
     show_tensor(&out, "logits", &v, &o);
     CU_ASSERT_STRING_EQUAL(out.data, "  logits  float[1, 3]  0 … 2  : 0 2 1\n       0 → 1 0.6652 · 2 0.2447\n");
     cli_text_free(&out);

@@ -287,10 +287,9 @@ static gr_status spread_results(gr_plan *p, plan_step *steps, size_t *n, gr_err 
     for (size_t i = 0; i < p->nwanted; i++) {
         const slot *s = wanted_slot(p, i);
         const gr_node *maker = p->wanted[i]->def;
-        if (p->picked[i]) {
-            p->picked[i] = p->slots[s->root].rows == PICKED;
-            continue;
-        }
+        if (p->picked[i] && p->slots[s->root].rows == ALL)
+            GR_TRY(copy_of(p, steps, n, maker, p->results[i], PICKED, &p->results[i], err));
+        if (p->picked[i]) continue;
         if (p->slots[s->root].rows != ALL) GR_TRY(copy_of(p, steps, n, maker, p->results[i], ALL, &p->results[i], err));
     }
     return GR_OK;
@@ -372,6 +371,17 @@ static bool find_grid(choice *c)
     return found && c->batch <= INT32_MAX / c->tokens;
 }
 
+/* Whether rows of a wanted value are those of tokens: its maker works by rows. Dimensions alone could mislead, where
+ * there are as many heads as tokens. */
+static bool has_token_rows(choice *c, const slot *s)
+{
+    const gr_plan *p = c->p;
+    for (size_t i = p->nsteps; i-- > 0;)
+        for (uint32_t o = 0; o < p->steps[i].nout; o++)
+            if (p->steps[i].out[o] == s->root) return by_rows(c, &p->steps[i]);
+    return false;
+}
+
 gr_status gr_rows_choose(gr_plan *p, gr_err *err)
 {
     choice c = {.p = p};
@@ -384,7 +394,8 @@ gr_status gr_rows_choose(gr_plan *p, gr_err *err)
     for (size_t i = 0; i < p->nwanted; i++) {
         const slot *s = wanted_slot(p, i);
         const bool grid = s->place == IN_BLOCK && s->t.rank >= 2 && in_grid(&s->t, c.batch, c.tokens);
-        p->picked[i] = grid && p->options.npicked;
+        p->picked[i] = grid && p->options.npicked && has_token_rows(&c, s);
+        fewer |= p->picked[i];
         want(&c, p->results[i], p->picked[i] ? PICKED : grid && p->options.skip_padding ? LIVE : ALL);
     }
     for (size_t i = p->nsteps; i-- > 0;) choose_step(&c, &p->steps[i]);
@@ -393,9 +404,7 @@ gr_status gr_rows_choose(gr_plan *p, gr_err *err)
         if (p->slots[i].place != IN_BLOCK) c.need[i] = ALL;
         fewer |= c.need[i] > ALL;
     }
-    if (fewer) return settle(&c, err);
-    memset(p->picked, 0, p->nwanted * sizeof *p->picked);
-    return GR_OK;
+    return fewer ? settle(&c, err) : GR_OK;
 }
 
 /* ---- running ---- */

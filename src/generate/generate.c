@@ -171,8 +171,10 @@ static gr_status run_group(gr_generator *g, const request *r, const size_t *whic
         bool done;
         if ((status = gr_search_advance(&search, x, &done, err)) != GR_OK || done) break;
         if (g->cancel) status = gr_fail(err, GR_ECANCELLED, "generation was cancelled");
+        const double before = now();
         if (status == GR_OK) status = gr_decode_step(x, err);
-        g->info.steps++;
+        const double took = now() - before;
+        if (!g->info.steps++ || took < g->info.least_step_seconds) g->info.least_step_seconds = took;
     }
     g->info.step_seconds += now() - start;
     for (size_t i = 0; i < n && status == GR_OK; i++) {

@@ -12,7 +12,7 @@ typedef struct job {
     const char *input;
     gr_generate_options o;
     double temperature, top_p, length_penalty;
-    int64_t seed, batch;
+    int64_t seed, batch, repeat;
     int64_t *eos;
     bool json;
     cli_ids ids;
@@ -67,6 +67,7 @@ static void print(const job *j, const gr_sequence *results, size_t n, const gr_g
         json_int(&json, "steps", info->steps);
         json_number(&json, "prompt_seconds", info->prompt_seconds);
         json_number(&json, "step_seconds", info->step_seconds);
+        json_number(&json, "least_step_seconds", info->least_step_seconds);
         json_int(&json, "cache_bytes", (int64_t)info->cache_bytes);
         json_text(&json, "cache", info->in_place ? "in place" : info->cached ? "copied" : "none");
         json_close(&json, '}');
@@ -98,7 +99,8 @@ static void generate(job *j)
     gr_err err;
     for (size_t i = 0; i < n; i++)
         prompts[i] = (gr_sequence){j->ids.ids + j->ids.lines[i].first, (size_t)j->ids.lines[i].length};
-    if (gr_generator_run(generator, prompts, n, &j->o, results, &err) != GR_OK) engine_die(&j->e, &err);
+    for (int64_t i = 0; i < j->repeat || i == 0; i++)
+        if (gr_generator_run(generator, prompts, n, &j->o, results, &err) != GR_OK) engine_die(&j->e, &err);
     gr_generator_info(generator, &info);
     print(j, results, n, &info);
     if (!j->json) report(&info);
@@ -134,6 +136,7 @@ static int run(const cli_command *self, int argc, char **argv)
         {"--top-p", "X", CLI_REAL, &j.top_p, "draw from the fewest whose probabilities make up X (default 1)", 0},
         {"--seed", "N", CLI_INT, &j.seed, "one seed, one result (default 0)", 0},
         {"--batch", "N", CLI_INT, &j.batch, "prompts that run together (default 16)", 1},
+        {"--repeat", "N", CLI_INT, &j.repeat, "generate N times and show the last, with weights packed and shapes known", 1},
         {"--copy-cache", NULL, CLI_FLAG, &j.o.copy_cache, "let the graph copy keys and values in every step, to compare", 0},
         {"--json", NULL, CLI_FLAG, &j.json, "print JSON, figures included", 0},
         {"--quiet", NULL, CLI_FLAG, &cli_quiet, "print the ids and nothing else", 0},

@@ -25,6 +25,10 @@ typedef struct job {
     cli_item *items;
     size_t item_count;
 
+    const char *positions; /* which rows of outputs are wanted; NULL: all */
+    int64_t *picks, *places, *pick_starts; /* of the batch at hand: rows, positions in the line, where each item begins */
+    size_t pick_cap, place_cap, start_cap;
+
     feed f;
     gr_value_info *declared; /* per wanted output; without a name: a value inside the graph */
     const char **names;
@@ -194,6 +198,72 @@ static void show_one(job *r, size_t output, const gr_tensor_view *v, const show_
         show_tensor(text, r->names[output], v, o);
 }
 
+/* ---- Positions ---- */
+
+/* Whether position i of a line is wanted. */
+static bool is_wanted(const job *r, const cli_line *line, int64_t i)
+{
+    const char *at = r->positions;
+    if (!strcmp(at, "first")) return i == 0;
+    if (!strcmp(at, "last")) return i == line->length - 1;
+    if (!strncmp(at, "mask:", 5)) return r->in.ids.ids[line->first + i] == strtoll(at + 5, NULL, 10);
+    for (char *end; *at; at = *end ? end + 1 : end)
+        if (strtoll(at, &end, 10) == i) return true;
+    return false;
+}
+
+/* first, last, mask:ID, or numbers apart by commas. */
+static bool is_positions(const char *text)
+{
+    if (!strcmp(text, "first") || !strcmp(text, "last")) return true;
+    const char *at = strncmp(text, "mask:", 5) ? text : text + 5;
+    for (bool more = true; more;) {
+        const size_t digits = strspn(at, "0123456789");
+        if (!digits || digits > 18) return false;
+        at += digits;
+        more = *at == ',' && at[-1] != ':' && text[0] != 'm';
+        at += more;
+    }
+    return !*at;
+}
+
+static bool pick_positions(job *r, const size_t *order, size_t n, gr_err *err)
+{
+    int64_t count = 0;
+    r->pick_starts = cli_grow(r->pick_starts, &r->start_cap, n + 1, sizeof *r->pick_starts);
+    for (size_t k = 0; k < n; k++) {
+        const cli_line *line = &r->in.ids.lines[r->items[order[k]].line];
+        r->pick_starts[k] = count;
+        for (int64_t i = 0; i < line->length; i++) {
+            if (!is_wanted(r, line, i)) continue;
+            r->picks = cli_grow(r->picks, &r->pick_cap, (size_t)count + 1, sizeof *r->picks);
+            r->places = cli_grow(r->places, &r->place_cap, (size_t)count + 1, sizeof *r->places);
+            r->places[count] = i;
+            r->picks[count++] = (int64_t)k * r->f.length + i;
+        }
+        if (count == r->pick_starts[k])
+            return cli_fail(err, GR_EINVAL, "%s, line %lld: none of its %lld tokens is at '%s'", cli_show(r->in.ids_path),
+                            (long long)line->number, (long long)line->length, cli_show(r->positions));
+    }
+    r->pick_starts[n] = count;
+    return gr_session_pick(r->e.session, r->picks, (size_t)count, err) == GR_OK;
+}
+
+/* The rows of one item of an output that has picked rows; false for one that has none of its own. */
+static bool picked_view(const job *r, size_t output, int64_t row, gr_tensor_view *view, int64_t *dims)
+{
+    gr_value_info info = r->declared[output];
+    const gr_tensor_view *v = &r->outputs[output].tensor;
+    if (!r->positions || (!info.name && gr_model_value(r->e.model, r->names[output], &info, NULL) != GR_OK)) return false;
+    const int64_t begin = r->pick_starts[row], end = r->pick_starts[row + 1], all = r->pick_starts[r->f.rows];
+    if (v->rank < 1 || info.rank != v->rank + 1 || v->dims[0] != all) return false;
+    memcpy(dims, v->dims, (size_t)v->rank * sizeof *dims);
+    dims[0] = end - begin;
+    const size_t bytes = v->size / (size_t)all;
+    *view = (gr_tensor_view){v->type, v->rank, dims, (char *)v->data + bytes * (size_t)begin, bytes * (size_t)dims[0]};
+    return true;
+}
+
 /* Take the results of one row of the batch: to be shown, to be written. */
 static bool take_item(job *r, size_t item, int64_t row, gr_err *err)
 {
@@ -201,7 +271,7 @@ static bool take_item(job *r, size_t item, int64_t row, gr_err *err)
     const cli_line *line = &r->in.ids.lines[it->line];
     cli_text *text = &r->shown[item];
     cli_json j = {text, true};
-    show_options o = {r->top_k, it->lines == 1 ? r->in.ids.ids + line->first : NULL, line->length, false,
+    show_options o = {r->top_k, NULL, it->lines == 1 ? r->in.ids.ids + line->first : NULL, line->length, false,
                       widest_name(r)};
     if (r->json) {
         json_open(&j, NULL, '{');
@@ -226,7 +296,12 @@ static bool take_item(job *r, size_t item, int64_t row, gr_err *err)
         cli_tensor copy;
         gr_tensor_view view = *v; /* sequences have no rows */
         copy = (cli_tensor){0};
-        if (v->rank >= 0) view = row_view(v, layout, row, it->length, &r->f, dims, &copy, err);
+        const bool picked = picked_view(r, i, row, &view, dims);
+        o.at = picked ? r->places + r->pick_starts[row] : NULL;
+        if (picked)
+            layout = (feed_layout){.batch_axis = -1};
+        else if (v->rank >= 0)
+            view = row_view(v, layout, row, it->length, &r->f, dims, &copy, err);
         o.positions_last = v->rank > 1 && (layout.positions >> (v->rank - 1) & 1);
         show_one(r, i, &view, &o, text, &j);
         bool ok = !r->output || collect_add(&r->keep, item, i, &view, err);
@@ -270,7 +345,8 @@ static void run_batch(job *r, const size_t *order, size_t n)
 {
     gr_err err;
     engine_check_interrupt();
-    bool ok = feed_lines(&r->f, &r->in.ids, r->items, order, n, r->item_count, &err) && run_model(r, &err);
+    bool ok = feed_lines(&r->f, &r->in.ids, r->items, order, n, r->item_count, &err) &&
+              (!r->positions || pick_positions(r, order, n, &err)) && run_model(r, &err);
     if (ok) {
         r->padded += r->f.rows * r->f.choices * r->f.length;
         for (size_t i = 0; ok && i < n; i++) ok = take_item(r, order[i], (int64_t)i, &err);
@@ -425,6 +501,9 @@ static void close_job(job *r)
     free(r->names);
     free(r->outputs);
     free(r->shown);
+    free(r->picks);
+    free(r->places);
+    free(r->pick_starts);
     free(r->inputs.items);
     free(r->fetch.items);
     engine_close(&r->e);
@@ -458,6 +537,8 @@ static int run(const cli_command *self, int argc, char **argv)
         {"--output", "WHERE", CLI_WORD, &r.output, "write the outputs to FILE.npz, FILE.npy or a folder, see above", 0},
         {"--fetch", "NAME", CLI_WORDS, &r.fetch,
          "this output, or any value inside the graph, instead of all outputs;\nrepeatable", 0},
+        {"--positions", "WHICH", CLI_WORD, &r.positions,
+         "all (default), first, last, mask:ID (where that id stands) or numbers as 0,3,7: only these\ntokens of every output that has tokens; the others are not computed", 0},
         {"--json", NULL, CLI_FLAG, &r.json, "print one JSON document instead of text", 0},
         {"--top-k", "K", CLI_INT, &r.top_k, "likeliest ids of logits at every position (0: none)", 0},
         {"--batch", "N", CLI_INT, &r.batch, "lines per run (default: up to 128, and 2048 tokens with padding)", 1},
@@ -473,12 +554,16 @@ static int run(const cli_command *self, int argc, char **argv)
         cli_usage(self, names.n ? "'%s' is one name too many" : "give a model%s",
                   names.n ? cli_show(names.items[1]) : "");
     if (r.e.verbose && strcmp(r.e.verbose, "dispatch")) cli_usage(self, "--verbose knows only 'dispatch'");
+    if (r.positions && !strcmp(r.positions, "all")) r.positions = NULL;
+    if (r.positions && !is_positions(r.positions))
+        cli_usage(self, "--positions is all, first, last, mask:ID or numbers as 0,3,7, not '%s'", cli_show(r.positions));
     r.e.skip_padding = !r.padding && all_lines(&r.inputs);
     if (!engine_load(&r.e, names.items[0], &err)) engine_die(&r.e, &err);
     r.in.model = r.e.model, r.in.max_memory = r.e.max_memory;
     for (size_t i = 0; i < r.inputs.n; i++) run_inputs_add(&r.in, r.inputs.items[i]);
     r.e.few_runs = is_short(&r);
     if (!engine_start(&r.e, &err)) engine_die(&r.e, &err);
+    if (r.positions && !r.in.ids_path) cli_usage(self, "--positions needs lines of token ids");
     run_job(&r);
     close_job(&r);
     free(names.items);

@@ -117,8 +117,9 @@ static void show_top(cli_text *out, const gr_tensor_view *v, int64_t k, const sh
             cli_add(out, "    … %lld positions more; --top-k shows all\n", (long long)(rows - SCREEN_SHOWN));
             break;
         }
-        cli_add(out, one ? "   " : "    %4lld", (long long)r);
-        if (!one && v->rank == 2 && o->ids && r < o->id_count) cli_add(out, " %6lld", (long long)o->ids[r]);
+        const int64_t place = o->at ? o->at[r] : r;
+        cli_add(out, one ? "   " : "    %4lld", (long long)place);
+        if (!one && v->rank == 2 && o->ids && place < o->id_count) cli_add(out, " %6lld", (long long)o->ids[place]);
         cli_add(out, " →");
         int64_t n = rank(v, r * classes, classes, k, best);
         if (!n) cli_add(out, " not finite");

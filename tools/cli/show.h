@@ -10,6 +10,7 @@
 
 typedef struct show_options {
     int64_t top_k;      /* ids per position; 0: none; -1: not asked for, so as many as fit a screen */
+    const int64_t *at;  /* positions of the rows of outputs in the sequence; NULL: 0, 1, ... */
     const int64_t *ids; /* of the sequence, shown beside the positions; NULL: not known */
     int64_t id_count;
     bool positions_last; /* the last axis counts positions, not classes */
