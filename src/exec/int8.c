@@ -6,6 +6,7 @@
 #include "int8.h"
 #include "ops/act.h"
 #include "simd/igemm.h"
+#include "threads.h"
 #include <omp.h>
 
 enum {
@@ -111,12 +112,27 @@ size_t gr_int8_rows_size(int64_t m, int64_t k)
     return round_up(&bytes) ? bytes : SIZE_MAX;
 }
 
+typedef struct quantized {
+    int64_t k, lda;
+    const float *a;
+    uint8_t *codes;
+    row_scale *scales;
+} quantized;
+
+static void quantize_rows(void *user, int64_t first, int64_t end, int thread)
+{
+    const quantized *q = user;
+    (void)thread;
+    for (int64_t i = first; i < end; i++)
+        gr_igemm_quantize_row(q->k, q->a + i * q->lda, GREATEST, q->codes + i * q->k, &q->scales[i].scale,
+                              &q->scales[i].zero);
+}
+
 void gr_int8_quantize(int64_t m, int64_t k, const float *a, int64_t lda, void *rows)
 {
     row_scale *scales = (row_scale *)((char *)rows + row_scales_at(m, k));
-#pragma omp parallel for if (m * k > PARALLEL_FROM)
-    for (int64_t i = 0; i < m; i++)
-        gr_igemm_quantize_row(k, a + i * lda, GREATEST, (uint8_t *)rows + i * k, &scales[i].scale, &scales[i].zero);
+    gr_parallel_rows(m, m * k > PARALLEL_FROM ? gr_team_size() : 1, quantize_rows,
+                     &(quantized){k, lda, a, rows, scales});
 }
 
 typedef struct job {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Threads are OpenMP's; one team, no second pool. The default count honours affinity and the CPU quota of the
- * container, as a team larger than the quota is throttled as a whole.
+ * Loops that runs spend their time in are team.c's, others and oneDNN's are OpenMP's. The default count honours
+ * affinity and the CPU quota of the container, as a team larger than the quota is throttled as a whole.
  */
 #define _GNU_SOURCE
 #include "threads.h"
@@ -15,8 +15,7 @@
 #include <immintrin.h>
 #endif
 
-/* Flush-to-zero and denormals-are-zero; the old state. */
-static unsigned flush_denormals(void)
+unsigned gr_flush_denormals(void)
 {
 #if defined(__x86_64__)
     unsigned old = _mm_getcsr();
@@ -47,15 +46,20 @@ gr_threads_state gr_threads_enter_alone(int threads)
 {
     gr_threads_state state = {omp_get_max_threads(), 0};
     if (threads != state.threads) omp_set_num_threads(threads);
-    state.fp = flush_denormals();
+    state.fp = gr_flush_denormals();
     return state;
 }
 
 gr_threads_state gr_threads_enter(int threads)
 {
+    /* OpenMP's threads keep their state, and new ones have that of the thread that starts them. */
+    static _Thread_local int flushed = 1;
     gr_threads_state state = gr_threads_enter_alone(threads);
+    if (threads > flushed) {
 #pragma omp parallel
-    flush_denormals();
+        gr_flush_denormals();
+        flushed = threads;
+    }
     return state;
 }
 

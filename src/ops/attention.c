@@ -12,6 +12,7 @@
  */
 #include "elem.h"
 #include "exec/rows.h"
+#include "exec/threads.h"
 #include "graph/spell.h"
 #include "simd/simd.h"
 
@@ -737,6 +738,18 @@ static void task_run(const gr_step *s, const tiled *t, int64_t task, char *own)
     }
 }
 
+typedef struct tasks {
+    const gr_step *s;
+    const tiled *t;
+    char *own; /* scratch of the first thread */
+} tasks;
+
+static void tasks_run(void *user, int64_t i, int thread)
+{
+    const tasks *all = user;
+    task_run(all->s, all->t, i, all->own + (size_t)thread * all->t->thread);
+}
+
 static gr_status tiled_run(const gr_step *s, gr_err *err)
 {
     tiled t = *(const tiled *)s->state;
@@ -746,9 +759,8 @@ static gr_status tiled_run(const gr_step *s, gr_err *err)
     t.k = l->k, t.v = l->v;
     t.keys = joined(s, l, PRESENT_KEY, PAST_KEY, KEY, l->head, &t.k, &joins);
     t.values = joined(s, l, PRESENT_VALUE, PAST_VALUE, VALUE, l->v_head, &t.v, &joins);
-    int64_t tasks = l->batch * l->heads * t.stretches;
-#pragma omp parallel for schedule(dynamic) num_threads(gr_step_threads(s)) if (s->flops >= PARALLEL_FLOPS)
-    for (int64_t i = 0; i < tasks; i++) task_run(s, &t, i, own + (size_t)omp_get_thread_num() * t.thread);
+    gr_parallel(l->batch * l->heads * t.stretches, s->flops >= PARALLEL_FLOPS ? gr_step_threads(s) : 1, tasks_run,
+                &(tasks){s, &t, own});
     return GR_OK;
 }
 

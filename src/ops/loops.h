@@ -9,6 +9,7 @@
 #ifndef GR_LOOPS_H
 #define GR_LOOPS_H
 
+#include "exec/threads.h"
 #include "op.h"
 
 #include <math.h>
@@ -189,19 +190,25 @@ static inline void gr_loop_range(const gr_loop *l, int64_t begin, int64_t end, g
     }
 }
 
+typedef struct gr_loop_job {
+    const gr_loop *l;
+    gr_loop_fn fn;
+    void *user;
+} gr_loop_job;
+
+static inline void gr_loop_stretch(void *user, int64_t first, int64_t end, int thread)
+{
+    const gr_loop_job *j = user;
+    (void)thread;
+    gr_loop_range(j->l, first, end, j->fn, j->user);
+}
+
 /* Calls fn on spans that cover the output, in parallel if the work (elements times their cost in additions) is worth
  * it. */
 static inline void gr_loop_run(const gr_loop *l, int64_t cost, gr_loop_fn fn, void *user)
 {
-    int64_t total = l->total;
-    int parts = total >= GR_PARALLEL_MIN / cost ? omp_get_max_threads() : 1;
-    if (parts <= 1 || total < parts) {
-        if (total) gr_loop_range(l, 0, total, fn, user);
-        return;
-    }
-    int64_t each = total / parts;
-#pragma omp parallel for schedule(static, 1)
-    for (int p = 0; p < parts; p++) gr_loop_range(l, p * each, p == parts - 1 ? total : (p + 1) * each, fn, user);
+    gr_loop_job j = {l, fn, user};
+    gr_parallel_rows(l->total, l->total >= GR_PARALLEL_MIN / cost ? gr_team_size() : 1, gr_loop_stretch, &j);
 }
 
 #endif

@@ -5,6 +5,7 @@
  * LayerNormalization(x + residual). Those with statistics per channel or group are in norm_channel.c.
  */
 #include "elem.h"
+#include "exec/threads.h"
 #include "graph/spell.h"
 #include "simd/simd.h"
 
@@ -200,32 +201,45 @@ static void rms_row(const gr_simd *v, size_t n, const float *x, const float *sca
     v->binary[GR_V_MUL](n, y, scale, y);
 }
 
-static gr_status simd_run(const gr_step *s, gr_err *err)
+typedef struct norm_job {
+    const gr_step *s;
+    operands o;
+    const float *scale, *bias;
+    const int64_t *step; /* of the residual, broadcast to x */
+} norm_job;
+
+static void norm_rows(void *user, int64_t first, int64_t end, int thread)
 {
-    (void)err;
+    const norm_job *j = user;
     const gr_simd *v = gr_simd_best();
-    const params *p = GR_PARAMS(params, s);
-    const operands o = operands_of(s);
+    const params *p = GR_PARAMS(params, j->s);
+    const operands o = j->o;
     const int64_t n = o.n;
-    const int64_t rows = s->rows ? s->rows->count : o.rows;
-    int64_t step[GR_MAX_RANK] = {0};
-    if (!o.x->elements) return GR_OK;
-    const float *scale = gr_row_read(o.scale, 0, n, s->scratch);
-    const float *bias = o.bias ? gr_row_read(o.bias, 0, n, (float *)s->scratch + n) : NULL;
-    if (o.residual) gr_broadcast_strides(o.residual, o.x->rank, o.x->dims, step);
-#pragma omp parallel for schedule(static) num_threads(gr_step_threads(s)) if (rows * n >= GR_PARALLEL_MIN)
-    for (int64_t row = 0; row < rows; row++) {
-        float *own = (float *)s->scratch + (2 + 3 * (int64_t)omp_get_thread_num()) * n;
+    float *own = (float *)j->s->scratch + (2 + 3 * (int64_t)thread) * n;
+    for (int64_t row = first; row < end; row++) {
         const float *x = gr_row_read(o.x, row * n, n, own), *with = NULL;
         float *y = gr_row_open(o.y, row * n, own), *sum = o.sum ? gr_row_open(o.sum, row * n, own + 2 * n) : NULL;
-        if (o.residual) with = gr_row_read(o.residual, gr_offset(o.axis, o.x->dims, step, row), n, own + n);
+        if (o.residual) with = gr_row_read(o.residual, gr_offset(o.axis, o.x->dims, j->step, row), n, own + n);
         if (p->rms)
-            rms_row(v, (size_t)n, x, scale, p->epsilon, y);
+            rms_row(v, (size_t)n, x, j->scale, p->epsilon, y);
         else
-            v->layernorm((size_t)n, x, with, scale, bias, p->epsilon, sum, y);
+            v->layernorm((size_t)n, x, with, j->scale, j->bias, p->epsilon, sum, y);
         gr_row_write(o.y, row * n, n, y);
         if (sum) gr_row_write(o.sum, row * n, n, sum);
     }
+}
+
+static gr_status simd_run(const gr_step *s, gr_err *err)
+{
+    (void)err;
+    const operands o = operands_of(s);
+    const int64_t rows = s->rows ? s->rows->count : o.rows;
+    int64_t step[GR_MAX_RANK] = {0};
+    if (!o.x->elements) return GR_OK;
+    norm_job j = {s, o, gr_row_read(o.scale, 0, o.n, s->scratch), NULL, step};
+    if (o.bias) j.bias = gr_row_read(o.bias, 0, o.n, (float *)s->scratch + o.n);
+    if (o.residual) gr_broadcast_strides(o.residual, o.x->rank, o.x->dims, step);
+    gr_parallel_rows(rows, rows * o.n >= GR_PARALLEL_MIN ? gr_step_threads(s) : 1, norm_rows, &j);
     return GR_OK;
 }
 

@@ -6,8 +6,8 @@
  * rows the work is cut into items of a block of rows by a group of panels; inside an item k is cut so that a piece of a
  * panel stays in the cache while all row tiles pass over it. A is read in place.
  */
+#include "exec/threads.h"
 #include "isa.h"
-#include <omp.h>
 #include <string.h>
 
 enum {
@@ -119,10 +119,10 @@ enum { PLAIN_PANELS = 4 };
 
 size_t gr_gemm_room(int64_t k) { return gr_gemm_packed_size(k, (int64_t)PLAIN_PANELS * gr_tiles_best()->width); }
 
-static void plain_item(const gr_gemm *g, const gr_tiles *tiles, int64_t p, int64_t last)
+static void plain_item(const gr_gemm *g, const gr_tiles *tiles, int64_t p, int64_t last, int thread)
 {
     const size_t size = g->store == GR_STORE_FLOAT ? 4 : 2;
-    char *room = (char *)g->room + (size_t)omp_get_thread_num() * gr_gemm_room(g->k);
+    char *room = (char *)g->room + (size_t)thread * gr_gemm_room(g->k);
     for (int64_t q = p, end; q < last; q = end) {
         end = least(last, q + PLAIN_PANELS);
         for (int64_t i = q; i < end; i++)
@@ -151,38 +151,47 @@ static cut cut_for(const gr_gemm *g, const gr_tiles *tiles, int threads)
     return c;
 }
 
-static void run_item(const gr_gemm *g, const gr_tiles *tiles, const cut *c, int64_t i)
+static void run_item(const gr_gemm *g, const gr_tiles *tiles, const cut *c, int64_t i, int thread)
 {
     const int64_t panels = quotient_up(g->n, tiles->width), block = i / c->groups, group = i % c->groups;
     const int64_t p = panels * group / c->groups, last = panels * (group + 1) / c->groups;
     if (g->packed)
         item(g, tiles, g->m * block / c->row_blocks, g->m * (block + 1) / c->row_blocks, p, last, g->packed, 0);
     else
-        plain_item(g, tiles, p, last);
+        plain_item(g, tiles, p, last, thread);
+}
+
+typedef struct products {
+    const gr_gemm *g;
+    cut cuts[GR_GEMM_MAX];
+    int64_t ends[GR_GEMM_MAX]; /* of their items */
+} products;
+
+static void products_item(void *user, int64_t i, int thread)
+{
+    const products *p = user;
+    int which = 0;
+    while (i >= p->ends[which]) which++;
+    run_item(&p->g[which], gr_tiles_best(), &p->cuts[which], i - (which ? p->ends[which - 1] : 0), thread);
 }
 
 void gr_gemm_run_all(const gr_gemm *g, int count)
 {
     const gr_tiles *tiles = gr_tiles_best();
-    cut cuts[GR_GEMM_MAX];
-    int64_t ends[GR_GEMM_MAX], items = 0;
+    products p = {.g = g};
+    int64_t items = 0;
     double work = 0;
     for (int i = 0; i < count; i++) work += (double)g[i].m * (double)g[i].n * (double)g[i].k;
-    const bool alone = work < SMALL_WORK || omp_in_parallel();
-    const int threads = alone ? 1 : (int)quotient_up(omp_get_max_threads(), count);
+    const int team = work < SMALL_WORK ? 1 : gr_team_size();
+    const int threads = team == 1 ? 1 : (int)quotient_up(team, count);
     for (int i = 0; i < count; i++) {
         if (g[i].m > 0 && g[i].n > 0) {
-            cuts[i] = cut_for(&g[i], tiles, threads);
-            items += cuts[i].row_blocks * cuts[i].groups;
+            p.cuts[i] = cut_for(&g[i], tiles, threads);
+            items += p.cuts[i].row_blocks * p.cuts[i].groups;
         }
-        ends[i] = items;
+        p.ends[i] = items;
     }
-#pragma omp parallel for schedule(dynamic) if (!alone && items > 1)
-    for (int64_t i = 0; i < items; i++) {
-        int which = 0;
-        while (i >= ends[which]) which++;
-        run_item(&g[which], tiles, &cuts[which], i - (which ? ends[which - 1] : 0));
-    }
+    gr_parallel(items, team, products_item, &p);
 }
 
 void gr_gemm_run(const gr_gemm *g) { gr_gemm_run_all(g, 1); }
@@ -286,26 +295,34 @@ static void batch_item(const gr_gemm_batch *g, const needs *n, int64_t i, const 
     }
 }
 
+typedef struct spread {
+    const gr_gemm_batch *g;
+    const needs *n;
+} spread;
+
+static void spread_items(void *user, int64_t first, int64_t end, int thread)
+{
+    const gr_gemm_batch *g = ((const spread *)user)->g;
+    const needs *n = ((const spread *)user)->n;
+    char *own = (char *)g->scratch + (size_t)thread * (n->packed + n->rows);
+    const float *packed_from = NULL; /* the B that stands in scratch: a repeated one is packed once */
+    for (int64_t i = first; i < end; i++) {
+        const float *b = g->b + offset(g, g->b_batch, i);
+        if (b != packed_from) gr_gemm_small_pack(g->k, g->n, b, g->b_row, g->b_col, own);
+        packed_from = b;
+        batch_item(g, n, i, own, (float *)(own + n->packed));
+    }
+}
+
 static void run_spread(const gr_gemm_batch *g, const needs *n, int threads)
 {
     const bool small = (double)n->items * (double)g->m * (double)g->n * (double)g->k < SMALL_WORK;
-#pragma omp parallel num_threads(threads) if (!small && threads > 1)
-    {
-        char *own = (char *)g->scratch + (size_t)omp_get_thread_num() * (n->packed + n->rows);
-        const float *packed_from = NULL; /* the B that stands in scratch: a repeated one is packed once */
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < n->items; i++) {
-            const float *b = g->b + offset(g, g->b_batch, i);
-            if (b != packed_from) gr_gemm_small_pack(g->k, g->n, b, g->b_row, g->b_col, own);
-            packed_from = b;
-            batch_item(g, n, i, own, (float *)(own + n->packed));
-        }
-    }
+    gr_parallel_rows(n->items, small ? 1 : threads, spread_items, &(spread){g, n});
 }
 
 void gr_gemm_batch_run(const gr_gemm_batch *g)
 {
-    const int threads = omp_in_parallel() ? 1 : omp_get_max_threads();
+    const int threads = gr_team_size();
     needs n;
     if (!batch_needs(g, threads, &n) || n.items == 0 || g->m <= 0 || g->n <= 0) return;
     if (n.spread) {

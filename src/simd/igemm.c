@@ -5,9 +5,9 @@
  * All of it is counted modulo 2^32. Packed: sums of the columns of b'; for each panel the order of its fours; the panels.
  */
 #include "igemm.h"
+#include "exec/threads.h"
 #include "itiles.h"
 #include "simd.h"
-#include <omp.h>
 #include <pthread.h>
 #include <string.h>
 #if defined(__x86_64__)
@@ -221,7 +221,7 @@ void gr_igemm_pack(int64_t k, int64_t n, const void *b, bool b_signed, int64_t r
     const int64_t width = best()->width, panels = quotient_up(n, width);
     uint8_t *heads = (uint8_t *)packed + sums_size(panels);
     int8_t *data = (int8_t *)heads + panels * head_size(k);
-#pragma omp parallel for schedule(static) if (k * n > SMALL_WORK && !omp_in_parallel())
+#pragma omp parallel for schedule(static) if (k * n > SMALL_WORK && !gr_in_parallel())
     for (int64_t p = 0; p < panels; p++) {
         const source s = {k, row, col, (const uint8_t *)b + p * width * col, b_signed ? 0 : 0x80, limit_of(BYTE)};
         pack_panel(&s, least(width, n - p * width), (int32_t *)packed + p * width, heads + p * head_size(k),
@@ -377,6 +377,13 @@ static void run_item(const run *r, int64_t item, work *w)
     }
 }
 
+static void run_items(void *user, int64_t item, int thread)
+{
+    work w;
+    (void)thread;
+    run_item(user, item, &w);
+}
+
 void gr_igemm_run(const gr_igemm *g)
 {
     if (g->m <= 0 || g->n <= 0) return;
@@ -385,21 +392,9 @@ void gr_igemm_run(const gr_igemm *g)
     for (int64_t j = 0; j < zeros && !r.b_zero; j++) r.b_zero = zero_b(g, j) != 0;
     r.row_blocks = quotient_up(g->m, ROW_BLOCK);
     r.groups = quotient_up(r.panels, GROUP);
-    const bool alone = (double)g->m * (double)g->n * (double)g->k < SMALL_WORK || omp_in_parallel();
-    const int64_t threads = alone ? 1 : omp_get_max_threads();
+    const int threads = (double)g->m * (double)g->n * (double)g->k < SMALL_WORK ? 1 : gr_team_size();
     if (r.row_blocks * r.groups < threads) r.groups = least(r.panels, threads);
-    const int64_t items = r.row_blocks * r.groups;
-    if (alone) {
-        work w;
-        for (int64_t i = 0; i < items; i++) run_item(&r, i, &w);
-        return;
-    }
-#pragma omp parallel
-    {
-        work w;
-#pragma omp for schedule(dynamic)
-        for (int64_t i = 0; i < items; i++) run_item(&r, i, &w);
-    }
+    gr_parallel(r.row_blocks * r.groups, threads, run_items, &r);
 }
 
 void gr_igemm_scale(int64_t n, const int32_t *sums, const float *factors, float *to)

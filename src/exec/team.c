@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Parallel loops on threads that a calling thread keeps. Each thread takes one piece after another from a counter, and
+ * the caller waits only for those that have taken a piece: a worker whose core another process has taken, or that wakes
+ * late, holds nobody up, as it would at the barrier of an OpenMP team. Who waits spins briefly and then sleeps: the
+ * scheduler can move a thread that stands behind another process to the core that has become free.
+ */
+#define _GNU_SOURCE
+#include "threads.h"
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <omp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Turns of the waiting loop, some 20 microseconds: as long as the steps between two loops of a model take. */
+enum { SPINS = 1000, LINE = 64 };
+
+/* The gate counts workers in the loop. While OPEN is set more may come; WAITS: the caller sleeps until it is 0. */
+#define OPEN  (1u << 31)
+#define WAITS (1u << 30)
+
+typedef struct worker {
+    _Alignas(LINE) _Atomic unsigned calls; /* changes when there is a loop to join, or the end */
+    _Atomic bool asleep;
+    struct team *team;
+    pthread_t thread;
+    int number; /* from 1 on; the caller is 0 */
+} worker;
+
+typedef struct team {
+    _Alignas(LINE) _Atomic unsigned gate;
+    _Alignas(LINE) _Atomic int64_t next;
+    _Alignas(LINE) int64_t items;
+    int threads;
+    gr_piece *piece;
+    void *user;
+    pid_t process;
+    _Atomic bool ends;
+    int wanted, count; /* workers asked for; workers that could be started */
+    worker workers[];
+} team;
+
+static _Thread_local team *own;
+static _Thread_local bool inside;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_key_t key;
+static bool has_key;
+
+static void futex_wait(_Atomic unsigned *word, unsigned value)
+{
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+}
+
+static void futex_wake(_Atomic unsigned *word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0); }
+
+static void relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static void take_pieces(team *t, int number)
+{
+    for (int64_t i; (i = atomic_fetch_add_explicit(&t->next, 1, memory_order_relaxed)) < t->items;)
+        t->piece(t->user, i, number);
+}
+
+/* ---- workers ---- */
+
+static void join_loop(team *t, int number)
+{
+    unsigned gate = atomic_load(&t->gate);
+    do {
+        if (!(gate & OPEN)) return;
+    } while (!atomic_compare_exchange_weak(&t->gate, &gate, gate + 1));
+    /* The fields of the loop stay as they are until we leave. */
+    if (number < t->threads) take_pieces(t, number);
+    if (atomic_fetch_sub(&t->gate, 1) == WAITS + 1) futex_wake(&t->gate);
+}
+
+static void await_call(worker *w, unsigned seen)
+{
+    for (int i = 0; i < SPINS; i++) {
+        if (atomic_load_explicit(&w->calls, memory_order_acquire) != seen) return;
+        relax();
+    }
+    atomic_store(&w->asleep, true);
+    while (atomic_load(&w->calls) == seen) futex_wait(&w->calls, seen);
+    atomic_store(&w->asleep, false);
+}
+
+static void *work(void *user)
+{
+    worker *w = user;
+    gr_flush_denormals();
+    omp_set_num_threads(1);
+    inside = true;
+    for (unsigned seen = 0;;) {
+        await_call(w, seen);
+        seen = atomic_load(&w->calls);
+        if (w->team->ends) return NULL;
+        join_loop(w->team, w->number);
+    }
+}
+
+static void call(worker *w)
+{
+    atomic_fetch_add(&w->calls, 1);
+    if (atomic_load(&w->asleep)) futex_wake(&w->calls);
+}
+
+/* ---- teams ---- */
+
+static void team_end(void *user)
+{
+    team *t = user;
+    own = NULL;
+    if (t->process != getpid()) return; /* a fork: its workers are in the other process */
+    t->ends = true;
+    for (int i = 0; i < t->count; i++) call(&t->workers[i]);
+    for (int i = 0; i < t->count; i++) pthread_join(t->workers[i].thread, NULL);
+    free(t);
+}
+
+static void make_key(void) { has_key = pthread_key_create(&key, team_end) == 0; }
+
+/* It belongs to the thread, not to a session, and ends with it. */
+static team *team_new(int wanted)
+{
+    sigset_t all, old;
+    team *t = NULL;
+    const size_t size = sizeof *t + (size_t)wanted * sizeof *t->workers;
+    pthread_once(&once, make_key);
+    if (!has_key || !(t = aligned_alloc(LINE, (size + LINE - 1) / LINE * LINE))) return NULL;
+    *t = (team){.process = getpid(), .wanted = wanted};
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are for the program's threads */
+    for (int i = 0; i < wanted; i++) {
+        worker *w = &t->workers[i];
+        *w = (worker){.team = t, .number = i + 1};
+        if (pthread_create(&w->thread, NULL, work, w)) break;
+        t->count++;
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_setspecific(key, t);
+    return t;
+}
+
+static team *team_of(int threads)
+{
+    if (own && own->process == getpid() && own->wanted >= threads - 1) return own;
+    if (own) team_end(own);
+    own = team_new(threads - 1);
+    return own;
+}
+
+bool gr_in_parallel(void) { return inside || omp_in_parallel(); }
+
+int gr_team_size(void) { return gr_in_parallel() ? 1 : omp_get_max_threads(); }
+
+/* No worker may come any more; wait for those that are in. */
+static void close_gate(team *t)
+{
+    unsigned gate = atomic_fetch_and(&t->gate, ~OPEN) & ~OPEN;
+    for (int i = 0; gate && i < SPINS; i++, gate = atomic_load(&t->gate)) relax();
+    while (gate & ~WAITS) {
+        if (gate & WAITS || atomic_compare_exchange_weak(&t->gate, &gate, gate | WAITS))
+            futex_wait(&t->gate, gate | WAITS);
+        gate = atomic_load(&t->gate);
+    }
+    atomic_store(&t->gate, 0);
+}
+
+void gr_parallel(int64_t items, int threads, gr_piece *piece, void *user)
+{
+    if (threads > items) threads = (int)items;
+    team *t = threads > 1 && !gr_in_parallel() ? team_of(threads) : NULL;
+    if (!t) {
+        for (int64_t i = 0; i < items; i++) piece(user, i, 0);
+        return;
+    }
+    t->items = items;
+    t->threads = threads;
+    t->piece = piece;
+    t->user = user;
+    atomic_store(&t->next, 0);
+    atomic_store(&t->gate, OPEN);
+    for (int i = 0; i < t->count && i < threads - 1; i++) call(&t->workers[i]);
+    inside = true;
+    take_pieces(t, 0);
+    inside = false;
+    close_gate(t);
+}
+
+typedef struct rows {
+    int64_t count, pieces;
+    gr_stretch *stretch;
+    void *user;
+} rows;
+
+static void run_stretch(void *user, int64_t i, int thread)
+{
+    const rows *r = user;
+    r->stretch(r->user, r->count * i / r->pieces, r->count * (i + 1) / r->pieces, thread);
+}
+
+void gr_parallel_rows(int64_t count, int threads, gr_stretch *stretch, void *user)
+{
+    enum { PIECES = 4 }; /* per thread */
+    const int64_t most = threads > 1 ? (int64_t)threads * PIECES : 1;
+    rows r = {count, count < most ? count : most, stretch, user};
+    gr_parallel(r.pieces, threads, run_stretch, &r);
+}
