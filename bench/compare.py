@@ -1,72 +1,27 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Compare graphrun with other engines on one model and print a Markdown table (and, with --json, the figures).
+"""Compare graphrun with ONNX Runtime and OpenVINO and print a table (Markdown and JSON). rows.toml says what is measured.
 
-Every engine has a process of its own; they take turns (A B A B …), a few runs a turn, so that a machine that slows down
-slows all of them. Shapes are BATCHxTOKENS, or BATCHxTOKENS@SHARE where that share of the tokens is real. Times are medians over all turns. Load time, first result and memory come from fresh processes. The
-outputs of all engines are compared first: a fast wrong answer is no answer.
+Every engine has a process of its own; they take turns, so that a machine that slows down slows all of them. Outputs are
+compared before anything is timed: a fast wrong answer is no answer.
 """
 import argparse
+import datetime
 import json
 import os
 import pathlib
 import platform
-import statistics
-import subprocess
+import re
 import sys
-import tempfile
+import tomllib
 
-import numpy as np
+from measure import BARE, OWN, Measure, parse_shape
+from peers import Ended, Peer
 
 HERE = pathlib.Path(__file__).resolve().parent
-TITLES = {"graphrun": "graphrun", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
-TOLERANCE = 1e-4  # absolute and relative, as for all f32 models
-TURN_SECONDS = 0.25  # a turn is as many runs as fit in this, at least 3 (1 if a run takes a second)
-MEMORY_SHAPE = (1, 128)
-BERT_VOCABULARY = 30522
-
-
-class Peer:
-    """A worker process and the conversation with it."""
-
-    def __init__(self, engine, model, threads, vocabulary=BERT_VOCABULARY):
-        self.engine = engine
-        arguments = [engine, model, str(threads), str(vocabulary)]
-        self.process = subprocess.Popen([sys.executable, HERE / "worker.py", *arguments], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
-
-    def ask(self, do, **order):
-        try:
-            self.process.stdin.write(json.dumps({"do": do, **order}) + "\n")
-            self.process.stdin.flush()
-            line = self.process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            raise SystemExit(f"bench: the {self.engine} process ended early (status {self.process.wait()})")
-        return json.loads(line)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.stdin.close()
-        self.process.wait()
-
-
-def read_shapes(path):
-    shapes = []
-    for line in path.read_text().splitlines():
-        line = line.split("#")[0].strip()
-        if line:
-            line, _, share = line.partition("@")
-            batch, tokens = line.split("x")
-            shapes.append((int(batch), int(tokens), float(share or 1)))
-    return shapes
-
-
-def shape_name(batch, tokens, share):
-    return f"{batch}x{tokens}" + (f", {share:.0%} of it real" if share < 1 else "")
+TITLES = {"graphrun": "graphrun", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "bare": "bare products"}
+PEERS = ("onnxruntime", "openvino")
+PRECISE_NOTE = {"quick": "two layers instead of twelve (--quick)", "tiny": "tiny models (--size tiny): figures mean nothing"}
 
 
 def processor():
@@ -80,125 +35,230 @@ def processor():
     return " ".join([fields.get("model name", platform.machine()), *(["(" + ", ".join(sets) + ")"] if sets else [])])
 
 
-def check_values(peers, shape):
-    """The greatest difference of every engine's outputs from the last one's, as |a - b| / (1 + |b|)."""
-    with tempfile.TemporaryDirectory() as folder:
-        files = []
-        for peer in peers:
-            files.append(os.path.join(folder, peer.engine + ".npz"))
-            peer.ask("save", shape=shape, to=files[-1])
-        results = [np.load(f) for f in files]
-    reference, worst = results[-1], {}
-    for peer, result in zip(peers[:-1], results):
-        names = sorted(reference.files)
-        if sorted(result.files) != names:
-            raise SystemExit(f"bench: {peer.engine} gives the outputs {result.files}, not {names}")
-        for name in names:
-            if result[name].shape != reference[name].shape:
-                raise SystemExit(f"bench: {peer.engine} gives '{name}' the shape {result[name].shape}")
-        worst[peer.engine] = max(float(np.max(np.abs(result[n] - reference[n]) / (1 + np.abs(reference[n]))))
-                                 for n in names)
-        if not worst[peer.engine] <= TOLERANCE:
-            raise SystemExit(f"bench: {peer.engine} differs by {worst[peer.engine]:.1e} at {shape[0]}x{shape[1]}")
-    return worst
+def machine():
+    memory = re.search(r"MemTotal:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text())
+    return {"cpu": processor(), "cores": len(os.sched_getaffinity(0)), "memory": int(memory[1]) * 1024,
+            "system": f"{platform.system()} {platform.release()}", "load": round(os.getloadavg()[0], 1),
+            "date": datetime.date.today().isoformat()}
 
 
-def time_shape(peers, shape, turns):
-    """Medians in seconds by engine."""
-    seconds = {peer.engine: [] for peer in peers}
-    estimate = {peer.engine: peer.ask("run", shape=shape, times=1)["seconds"][0] for peer in peers}
-    for _ in range(turns):
-        for peer in peers:
-            times = max(3 if estimate[peer.engine] < 1 else 1, round(TURN_SECONDS / estimate[peer.engine]))
-            seconds[peer.engine] += peer.ask("run", shape=shape, times=times)["seconds"]
-    return {engine: {"median": statistics.median(s), "min": min(s), "p90": float(np.quantile(s, 0.9)), "runs": len(s)}
-            for engine, s in seconds.items()}
+# -- what a row says ----------------------------------------------------------------------------------------------
 
 
-def fresh_processes(options, engine, repeats):
-    """Load time and time to the first result (medians), and anonymous memory after a few runs of one shape."""
-    loads, firsts, memory = [], [], []
-    for _ in range(repeats):
-        with Peer(engine, options.model, options.threads, options.vocabulary) as peer:
-            answer = peer.ask("load", shape=MEMORY_SHAPE[:1] + (8,))
-            loads.append(answer["load"])
-            firsts.append(answer["first"])
-            peer.ask("run", shape=MEMORY_SHAPE, times=3)
-            memory.append(peer.ask("memory")["anonymous"])
-    return {"load": statistics.median(loads), "first": statistics.median(firsts), "anonymous": max(memory)}
+def show(kind, value):
+    if kind == "memory":
+        return f"{value / 2**20:.0f} MiB"
+    if kind == "latency":
+        return f"{value:.2f}"
+    if kind == "sentences":
+        return f"{value:,.0f} tokens/s"
+    return f"{value * 1e3:.2f} ms" if value < 0.01 else f"{value * 1e3:.1f} ms" if value < 0.2 else f"{value * 1e3:.0f} ms"
+
+
+def ratios(row, figures):
+    """How many times better graphrun is than each peer; `bare`: how many times longer it takes than the products."""
+    own, found = figures[OWN]["value"], {}
+    for name in (*PEERS, BARE):
+        if name in figures:
+            other = figures[name]["value"]
+            found[name] = own / other if row["kind"] == "sentences" or name == BARE else other / own
+    return found
+
+
+def judge(row, figures, ratio):
+    """The aims in words and whether they are reached; None where what they compare with is missing."""
+    words, reached = [], []
+    for what, asked in row.get("aim", {}).items():
+        if what == "best":
+            against = [ratio[p] for p in PEERS if p in ratio]
+            words.append(f"≥ {asked:g}")
+            reached.append(min(against) >= asked if against else None)
+        elif what == "own":
+            words.append(f"≤ {asked:g} itself")
+            reached.append(figures[OWN]["value"] <= asked)
+        elif what == "cosine":
+            words.append(f"cosine ≥ {asked:g}")
+            reached.append(figures[OWN]["least"] >= asked)
+        elif what == "cosine_peer":
+            words.append("cosine above ONNX Runtime's")
+            reached.append(figures[OWN]["mean"] >= figures["onnxruntime"]["mean"] if "onnxruntime" in figures else None)
+        elif what == BARE:
+            words.append(f"≤ {asked:g} × bare")
+            reached.append(ratio[BARE] <= asked if BARE in ratio else None)
+        else:
+            words.append(f"≥ {asked:g} × {TITLES[what]}")
+            reached.append(ratio[what] >= asked if what in ratio else None)
+    return words, reached
+
+
+def remarks(row, figures, computes):
+    said = []
+    for name, figure in figures.items():
+        if "least" in figure:
+            said.append(f"cosine {TITLES[name]} {figure['mean']:.5f} (least {figure['least']:.5f})")
+        if figure.get("same_tokens", 1 << 30) < 64 and name != OWN and row.get("precision", "f32") == "f32":
+            said.append(f"{TITLES[name]}'s tokens differ after {figure['same_tokens']}")
+        if "settled" in figure and name == OWN:
+            said.append(f"graphrun after ten shapes {show('memory', figure['settled'])}")
+    for name in PEERS:
+        want = row.get("precision", "f32")
+        if name in figures and computes[name][want] != want:
+            said.append(f"{TITLES[name]} computes in {computes[name][want]}")
+    return said
 
 
 def table(report):
-    """Rows of the Markdown table: one figure per engine, then how many times graphrun's the peers' is."""
-    engines = report["engines"]
-    own, peers = engines[0], engines[1:]
-    head = [""] + [TITLES[e] for e in engines] + [f"{TITLES[p]} / graphrun" for p in peers]
-    rows = []
-
-    def row(title, values, form):
-        ratios = [f"{values[p] / values[own]:.3g}" for p in peers]
-        rows.append([title] + [form(values[e]) for e in engines] + ratios)
-
-    milliseconds = lambda s: f"{s * 1e3:.1f} ms" if s < 0.2 else f"{s * 1e3:.0f} ms"
-    mebibytes = lambda b: f"{b / 2**20:.0f} MiB"
-    for shape, figures in report["shapes"].items():
-        row(shape.replace("x", " × "), {e: figures[e]["median"] for e in engines}, milliseconds)
-    fresh = report["fresh"]
-    row("load", {e: fresh[e]["load"] for e in engines}, milliseconds)
-    row("load and first result, 1 × 8", {e: fresh[e]["first"] for e in engines}, milliseconds)
-    row("anonymous memory, 1 × 128", {e: fresh[e]["anonymous"] for e in engines}, mebibytes)
-    row("anonymous memory, all shapes", report["anonymous"], mebibytes)
-    lines = ["| " + " | ".join(r) + " |" for r in [head, ["---"] + ["---:"] * (len(head) - 1)] + rows]
-    return "\n".join(lines)
+    head = ["", *(TITLES[e] for e in (OWN, *PEERS, BARE)), "ONNX Runtime / graphrun", "OpenVINO / graphrun",
+            "graphrun / bare", "asked", "reached", "remarks"]
+    lines = [head, ["---"] + ["---:"] * 7 + ["---"] * 3]
+    for row in report["rows"]:
+        figures, ratio = row["figures"], row["ratios"]
+        cells = [row["title"]]
+        for name in (OWN, *PEERS, BARE):
+            missing = "not installed" if name in PEERS and name not in report["versions"] else "–"
+            cells.append(show(row["kind"], figures[name]["value"]) if name in figures else missing)
+        cells += [f"{ratio[n]:.3g}" if n in ratio else "–" for n in (*PEERS, BARE)]
+        told = {True: "yes", False: "no", None: "–"}
+        cells += ["; ".join(row["asked"]), ", ".join(told[r] for r in row["reached"]), "; ".join(row["remarks"])]
+        lines.append(cells)
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def measure(options, shapes):
-    report = {"model": options.model.name, "threads": options.threads, "engines": options.engines, "shapes": {},
-              "difference": {}, "anonymous": {}, "machine": {"cpu": processor(), "cores": os.cpu_count(),
-                                                           "system": platform.platform()}}
-    say = lambda text: print(text, file=sys.stderr, flush=True)
-    say("load time and memory, in fresh processes")
-    report["fresh"] = {e: fresh_processes(options, e, options.repeats) for e in options.engines}
-    peers = [Peer(e, options.model, options.threads, options.vocabulary) for e in options.engines]
-    for peer in peers:
-        peer.ask("load")
-    report["versions"] = [peer.ask("version")["version"] for peer in peers]
-    for shape in shapes:
-        name = shape_name(*shape)
-        say(name)
-        report["difference"][name] = check_values(peers, shape)
-        report["shapes"][name] = time_shape(peers, shape, options.turns)
-    for peer in peers:
-        report["anonymous"][peer.engine] = peer.ask("memory")["anonymous"]
-        peer.__exit__()
-    return report
+def caption(report):
+    m = report["machine"]
+    parts = [f"{m['cpu']}, {m['cores']} cores, {m['memory'] / 2**30:.0f} GiB; {m['system']}; {m['date']}",
+             f"{report['threads']} threads; {', '.join(report['versions'].values())}",
+             "medians of alternating runs; sentences in tokens per second, where a greater ratio is better, too"]
+    if report["isa"]:
+        parts.append(f"graphrun restricted to {report['isa']}")
+    if report["size"] in PRECISE_NOTE:
+        parts.append(PRECISE_NOTE[report["size"]])
+    if m["load"] > 0.5:
+        parts.append(f"OTHER WORK WAS RUNNING (load {m['load']}), so the figures mean little")
+    return ". ".join(parts) + "."
+
+
+# -- running ------------------------------------------------------------------------------------------------------
+
+
+def find_engines(options):
+    """Engines that start: {name: (python, environment)}, and what they say of themselves."""
+    own = {"GRAPHRUN_ISA": options.isa, "ONEDNN_MAX_CPU_ISA": options.isa.upper()} if options.isa else {}
+    candidates = {OWN: (sys.executable, own)}
+    if "onnxruntime" in options.peers:
+        candidates["onnxruntime"] = (sys.executable, {})
+    if "openvino" in options.peers and options.openvino_python:
+        candidates["openvino"] = (options.openvino_python, {})
+    engines, answers = {}, {}
+    for name, (python, environment) in candidates.items():
+        peer = Peer(name, name, python, environment)
+        try:
+            answers[name] = peer.ask("version")
+            engines[name] = python, environment
+        except Ended:
+            if name == OWN:
+                raise SystemExit("bench: graphrun does not start") from None
+            print(f"bench: {TITLES[name]} is not installed", file=sys.stderr)
+        peer.close()
+    return engines, answers
+
+
+def chosen_rows(options):
+    rows = tomllib.loads((HERE / "rows.toml").read_text())["row"]
+    names = [r["name"] for r in rows]
+    for only in options.only or []:
+        if only not in names:
+            raise SystemExit(f"bench: no row '{only}'; there are {', '.join(dict.fromkeys(names))}")
+    for row in rows:
+        if options.only and row["name"] not in options.only:
+            continue
+        if options.only or not options.quick or row.get("quick", True):
+            yield row
+
+
+def row_title(row, shape, options):
+    title = row["title"].format(count=options.shapes)
+    if not shape:
+        return title
+    batch, tokens, share = parse_shape(shape)
+    return f"{title}, {batch} × {tokens}" + (f", {share:.0%} of it real" if share < 1 else "")
+
+
+def measure(options, report, done):
+    engines, answers = find_engines(options)
+    report["versions"] = {name: a["version"] for name, a in answers.items()}
+    computes = {name: a["computes"] for name, a in answers.items()}
+    bench = Measure(options, engines)
+    for row in chosen_rows(options):
+        for shape in row.get("shapes", [None]):
+            title, notes = row_title(row, shape, options), []
+            print(title, file=sys.stderr, flush=True)
+            figures = getattr(bench, row["kind"])(row, shape, notes)
+            if OWN not in figures:
+                raise SystemExit(f"bench: {'; '.join(notes)}")
+            ratio = ratios(row, figures)
+            asked, reached = judge(row, figures, ratio)
+            report["rows"].append({"name": row["name"], "title": title, "kind": row["kind"], "figures": figures,
+                                   "ratios": ratio, "asked": asked, "reached": reached,
+                                   "remarks": remarks(row, figures, computes) + notes})
+            done()
+    bench.close()
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(prog="bench/run.sh", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="two layers, fewer runs: some minutes")
+    parser.add_argument("--only", action="append", metavar="ROW", help="a row by its name in rows.toml; repeatable")
+    parser.add_argument("--peers", default=",".join(PEERS), help="others to compare with (default: all that are installed)")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--isa", choices=("avx2",), help="the most that graphrun may use of the CPU; the others use all")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all figures, after each row")
+    parser.add_argument("--markdown", action="store_true", help="print a page with a title instead of the table alone")
+    parser.add_argument("--show", type=pathlib.Path, metavar="FILE", help="print the table of a file of --json")
+    parser.add_argument("--size", choices=("base", "quick", "tiny"), help="of the models (default base, or quick)")
+    parser.add_argument("--turns", type=int, help="turns of each engine per shape (default 7; 3)")
+    parser.add_argument("--repeats", type=int, help="fresh processes for start times (default 7; 3)")
+    parser.add_argument("--shapes", type=int, help="random shapes (default 1000; 60)")
+    parser.add_argument("--sentences", type=int, help="sentences (default 10000; 300)")
+    parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("build-bench/models"), help="for the models")
+    options = parser.parse_args()
+    for name, full, quick in (("size", "base", "quick"), ("turns", 7, 3), ("repeats", 7, 3), ("shapes", 1000, 60),
+                              ("sentences", 10000, 300)):
+        if getattr(options, name) is None:
+            setattr(options, name, quick if options.quick else full)
+    options.peers = [p for p in options.peers.split(",") if p]
+    if set(options.peers) - set(PEERS):
+        parser.error(f"--peers: choose from {', '.join(PEERS)}")
+    options.command = os.environ.get("GRAPHRUN")
+    options.openvino_python = os.environ.get("OPENVINO_PYTHON")
+    return options
+
+
+def print_report(report, page):
+    if page:
+        print("# Benchmarks\n\n`bench/run.sh --markdown` printed this page; bench/rows.toml says what the rows are.\n")
+    print(table(report) + "\n\n" + caption(report))
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=pathlib.Path)
-    parser.add_argument("--peers", default="onnxruntime", help="comma-separated: onnxruntime, openvino")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--vocabulary", type=int, default=BERT_VOCABULARY, help="ids are random below this")
-    parser.add_argument("--shapes", type=pathlib.Path, default=HERE / "shapes.txt")
-    parser.add_argument("--turns", type=int, default=7, help="turns of each engine per shape")
-    parser.add_argument("--repeats", type=int, default=5, help="fresh processes for load time and memory")
-    parser.add_argument("--json", type=pathlib.Path, help="write the figures here")
-    options = parser.parse_args()
-    options.engines = ["graphrun"] + [p for p in options.peers.split(",") if p]
-    unknown = set(options.engines) - set(TITLES)
-    if unknown or len(options.engines) < 2:
-        parser.error(f"--peers {options.peers}: choose from onnxruntime, openvino")
-    if os.getloadavg()[0] > 0.5:
-        print(f"note: other work is running (load {os.getloadavg()[0]:.1f}), so times mean little", file=sys.stderr)
-    report = measure(options, read_shapes(options.shapes))
-    print(table(report))
-    machine = report["machine"]
-    worst = max(max(d.values()) for d in report["difference"].values())
-    print(f"\n{report['model']}, f32, {options.threads} threads, medians of alternating runs; {machine['cpu']}, "
-          f"{machine['cores']} cores; {', '.join(report['versions'])}. Outputs agree to {worst:.1e}.")
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    options = parse_options()
+    if options.show:
+        print_report(json.loads(options.show.read_text()), options.markdown)
+        return
+    if not options.command:
+        raise SystemExit("bench: set GRAPHRUN to the command")
+    options.folder.mkdir(parents=True, exist_ok=True)
+    report = {"machine": machine(), "threads": options.threads, "isa": options.isa, "size": options.size, "rows": []}
+
+    def write():
+        if options.json:
+            options.json.write_text(json.dumps(report, indent=2) + "\n")
+
+    if report["machine"]["load"] > 0.5:
+        print(f"bench: other work is running (load {report['machine']['load']}), so figures mean little", file=sys.stderr)
+    measure(options, report, write)
+    print_report(report, options.markdown)
 
 
 if __name__ == "__main__":

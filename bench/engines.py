@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engines that the benchmark compares, behind one face: Engine(model, threads), prepare(inputs), run(), outputs().
+"""The engines that the benchmark compares, behind one face: Engine(model, threads, precision), declared(),
+prepare(inputs), run(), outputs().
 
-prepare() picks the inputs that the model has and brings them into the form the engine wants; only run() is timed.
-load_library() comes first, so that load times are without it.
+declared() names the model's inputs and their dimensions, symbols as text. prepare() picks the inputs that the model has
+and brings them into the form the engine wants; only run() is timed. load_library() comes first, so that load times are
+without it. `computes` says what an engine makes of a precision that it may not have.
 """
 import ctypes
 import os
 import pathlib
+import time
 
 import numpy as np
 
 GR_FLOAT, GR_INT64 = 1, 7
 NUMPY_TYPES = {GR_FLOAT: ctypes.c_float, GR_INT64: ctypes.c_int64}
+TENSOR_TYPES = {"float32": GR_FLOAT, "int64": GR_INT64}
+PRECISIONS = {"f32": 0, "bf16": 1, "int8": 2}
 
 
 class TensorView(ctypes.Structure):
@@ -30,7 +35,8 @@ class Error(ctypes.Structure):
 class SessionOptions(ctypes.Structure):
     _fields_ = [("struct_size", ctypes.c_size_t), ("threads", ctypes.c_int), ("max_memory", ctypes.c_size_t),
                 ("max_plans", ctypes.c_int), ("max_iterations", ctypes.c_int64), ("log", ctypes.c_void_p),
-                ("log_user", ctypes.c_void_p), ("profile", ctypes.c_bool), ("skip_padding", ctypes.c_bool)]
+                ("log_user", ctypes.c_void_p), ("profile", ctypes.c_bool), ("skip_padding", ctypes.c_bool),
+                ("precision", ctypes.c_int), ("few_runs", ctypes.c_bool)]
 
 
 class DimInfo(ctypes.Structure):
@@ -40,6 +46,24 @@ class DimInfo(ctypes.Structure):
 class ValueInfo(ctypes.Structure):
     _fields_ = [("name", ctypes.c_char_p), ("type", ctypes.c_int), ("rank", ctypes.c_int),
                 ("dims", ctypes.POINTER(DimInfo)), ("optional", ctypes.c_bool)]
+
+
+class Sequence(ctypes.Structure):
+    _fields_ = [("ids", ctypes.POINTER(ctypes.c_int64)), ("count", ctypes.c_size_t)]
+
+
+class GenerateOptions(ctypes.Structure):
+    _fields_ = [("struct_size", ctypes.c_size_t), ("max_new_tokens", ctypes.c_int64), ("num_beams", ctypes.c_int64),
+                ("do_sample", ctypes.c_bool), ("temperature", ctypes.c_float), ("top_p", ctypes.c_float),
+                ("top_k", ctypes.c_int64), ("seed", ctypes.c_uint64), ("length_penalty", ctypes.c_float),
+                ("eos", ctypes.POINTER(ctypes.c_int64)), ("eos_count", ctypes.c_size_t),
+                ("max_batch", ctypes.c_size_t), ("copy_cache", ctypes.c_bool)]
+
+
+class GenerateInfo(ctypes.Structure):
+    _fields_ = [("prompt_tokens", ctypes.c_int64), ("new_tokens", ctypes.c_int64), ("steps", ctypes.c_int64),
+                ("prompt_seconds", ctypes.c_double), ("step_seconds", ctypes.c_double),
+                ("cache_bytes", ctypes.c_size_t), ("cached", ctypes.c_bool), ("in_place", ctypes.c_bool)]
 
 
 class Graphrun:
@@ -61,6 +85,10 @@ class Graphrun:
         lib.gr_model_output_count.argtypes, lib.gr_model_output_count.restype = [void], size
         lib.gr_model_input_count.argtypes, lib.gr_model_input_count.restype = [void], size
         lib.gr_model_output.argtypes = lib.gr_model_input.argtypes = [void, size, ctypes.POINTER(ValueInfo)]
+        lib.gr_generator_create.argtypes = [void, ctypes.POINTER(SessionOptions), ctypes.POINTER(void), err]
+        lib.gr_generator_run.argtypes = [void, ctypes.POINTER(Sequence), size, ctypes.POINTER(GenerateOptions),
+                                         ctypes.POINTER(Sequence), err]
+        lib.gr_generator_info.argtypes = [void, ctypes.POINTER(GenerateInfo)]
         lib.gr_version_string.restype = lib.gr_onednn_version_string.restype = ctypes.c_char_p
         cls.lib = lib
 
@@ -69,35 +97,44 @@ class Graphrun:
         return f"graphrun {cls.lib.gr_version_string().decode()} " \
                f"(oneDNN {cls.lib.gr_onednn_version_string().decode()})"
 
-    def __init__(self, model, threads):
-        self.error = Error()
-        self.model, self.session = ctypes.c_void_p(), ctypes.c_void_p()
-        self.check(self.lib.gr_model_load(os.fsencode(model), None, self.model, self.error))
-        options = SessionOptions(struct_size=ctypes.sizeof(SessionOptions), threads=threads, skip_padding=True)
-        self.check(self.lib.gr_session_create(self.model, options, self.session, self.error))
-        self.wanted = self.list_names(self.lib.gr_model_input_count, self.lib.gr_model_input)
-        self.names = self.list_names(self.lib.gr_model_output_count, self.lib.gr_model_output)
+    @staticmethod
+    def computes(precision):
+        return precision
 
-    def list_names(self, count, describe):
-        names = []
+    def __init__(self, model, threads, precision):
+        self.error = Error()
+        self.model, self.session, self.generator = ctypes.c_void_p(), ctypes.c_void_p(), None
+        self.check(self.lib.gr_model_load(os.fsencode(model), None, self.model, self.error))
+        self.options = SessionOptions(struct_size=ctypes.sizeof(SessionOptions), threads=threads, skip_padding=True,
+                                      precision=PRECISIONS[precision])
+        self.check(self.lib.gr_session_create(self.model, self.options, self.session, self.error))
+        self.wanted = self.list_values(self.lib.gr_model_input_count, self.lib.gr_model_input)
+        self.names = self.list_values(self.lib.gr_model_output_count, self.lib.gr_model_output)
+
+    def list_values(self, count, describe):
+        values = {}
         for i in range(count(self.model)):
             info = ValueInfo()
             describe(self.model, i, info)
-            names.append(info.name)
-        return names
+            dims = [info.dims[a] for a in range(max(info.rank, 0))]
+            values[info.name] = [d.symbol.decode() if d.symbol else d.value for d in dims]
+        return values
+
+    def declared(self):
+        return {name.decode(): dims for name, dims in self.wanted.items()}
 
     def check(self, status):
         if status:
             raise SystemExit(f"bench: graphrun: {self.error.text.decode()}")
 
     def prepare(self, inputs):
-        self.kept = {name: np.ascontiguousarray(array, np.int64) for name, array in inputs.items()
+        self.kept = {name: np.ascontiguousarray(array) for name, array in inputs.items()
                      if name.encode() in self.wanted}
         self.inputs = (NamedTensor * len(self.kept))()
         for slot, (name, array) in zip(self.inputs, self.kept.items()):
             dims = (ctypes.c_int64 * array.ndim)(*array.shape)
             slot.name = name.encode()
-            slot.tensor = TensorView(GR_INT64, array.ndim, dims, array.ctypes.data, array.nbytes)
+            slot.tensor = TensorView(TENSOR_TYPES[array.dtype.name], array.ndim, dims, array.ctypes.data, array.nbytes)
         self.results = (NamedTensor * len(self.names))()
 
     def run(self):
@@ -114,8 +151,43 @@ class Graphrun:
             arrays[slot.name.decode()] = np.ctypeslib.as_array(pointer, tuple(view.dims[:view.rank])).copy()
         return arrays
 
+    def generate(self, prompt, new):
+        """Greedily; the tokens, the seconds until the first of them, and the seconds of each further one."""
+        if not self.generator:
+            self.generator = ctypes.c_void_p()
+            self.check(self.lib.gr_generator_create(self.model, self.options, self.generator, self.error))
+        ids = (ctypes.c_int64 * len(prompt))(*prompt)
+        given, result, info = Sequence(ids, len(prompt)), Sequence(), GenerateInfo()
+        options = GenerateOptions(struct_size=ctypes.sizeof(GenerateOptions), max_new_tokens=new)
+        self.check(self.lib.gr_generator_run(self.generator, given, 1, options, result, self.error))
+        self.lib.gr_generator_info(self.generator, info)
+        return result.ids[:result.count], info.prompt_seconds, info.step_seconds / max(info.steps, 1)
 
-class OnnxRuntime:
+
+class Peer:
+    """What the other engines share."""
+
+    def generate(self, prompt, new):
+        """As graphrun does; the cache goes through the caller's hands, as in optimum's loop."""
+        cache = {name: np.zeros([1 if a == 0 else 0 if isinstance(d, str) else d for a, d in enumerate(dims)],
+                                np.float32)
+                 for name, dims in self.declared().items() if name.startswith("past_key_values")}
+        fresh, tokens, times = np.array([prompt], np.int64), [], []
+        while len(tokens) < new:
+            start = time.perf_counter()
+            seen = len(prompt) + len(tokens) - fresh.shape[1]
+            self.prepare({"input_ids": fresh, "attention_mask": np.ones((1, seen + fresh.shape[1]), np.int64),
+                          "position_ids": np.arange(seen, seen + fresh.shape[1])[None], **cache})
+            self.run()
+            results = self.live_outputs()
+            cache = {name: results[name.replace("past_key_values", "present")] for name in cache}
+            tokens.append(int(results["logits"][0, -1].argmax()))
+            fresh = np.array([tokens[-1:]], np.int64)
+            times.append(time.perf_counter() - start)
+        return tokens, times[0], sum(times[1:]) / max(len(times) - 1, 1)
+
+
+class OnnxRuntime(Peer):
     """ONNX Runtime as its Python users call it, with its default optimizations."""
 
     @classmethod
@@ -129,11 +201,18 @@ class OnnxRuntime:
     def version(cls):
         return f"ONNX Runtime {cls.lib.__version__}"
 
-    def __init__(self, model, threads):
+    @staticmethod
+    def computes(precision):
+        return "f32" if precision == "bf16" else precision  # int8 is the file's
+
+    def __init__(self, model, threads, precision):
         options = self.lib.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         self.session = self.lib.InferenceSession(os.fspath(model), options, providers=["CPUExecutionProvider"])
+
+    def declared(self):
+        return {i.name: list(i.shape) for i in self.session.get_inputs()}
 
     def prepare(self, inputs):
         self.inputs = {i.name: inputs[i.name] for i in self.session.get_inputs() if i.name in inputs}
@@ -144,9 +223,11 @@ class OnnxRuntime:
     def outputs(self):
         return {o.name: array for o, array in zip(self.session.get_outputs(), self.results)}
 
+    live_outputs = outputs  # they are the caller's
 
-class OpenVino:
-    """OpenVINO, f32, tuned for latency. Optional: needs requirements-openvino.txt."""
+
+class OpenVino(Peer):
+    """OpenVINO, tuned for latency. Optional: needs requirements-openvino.txt."""
 
     @classmethod
     def load_library(cls):
@@ -158,11 +239,22 @@ class OpenVino:
     def version(cls):
         return f"OpenVINO {cls.lib.__version__.split('-')[0]}"
 
-    def __init__(self, model, threads):
+    @classmethod
+    def computes(cls, precision):
+        if precision == "bf16" and "BF16" not in cls.lib.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            return "f32"
+        return precision
+
+    def __init__(self, model, threads, precision):
         core = self.lib.Core()
-        settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        hint = "bf16" if self.computes(precision) == "bf16" else "f32"
+        settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
         self.compiled = core.compile_model(os.fspath(model), "CPU", settings)
-        self.request = self.compiled.create_infer_request()
+        self.request, self.spare = self.compiled.create_infer_request(), None
+
+    def declared(self):
+        dims = lambda port: [d.get_length() if d.is_static else "?" for d in port.partial_shape]
+        return {port.any_name: dims(port) for port in self.compiled.inputs}
 
     def prepare(self, inputs):
         names = [port.any_name for port in self.compiled.inputs]
@@ -173,6 +265,11 @@ class OpenVino:
 
     def outputs(self):
         return {port.any_name: np.array(array) for port, array in self.results.items()}
+
+    def live_outputs(self):
+        """Without a copy; the next run has a request of its own, so that it may read them."""
+        self.request, self.spare = self.spare or self.compiled.create_infer_request(), self.request
+        return {port.any_name: array for port, array in self.results.items()}
 
 
 ENGINES = {"graphrun": Graphrun, "onnxruntime": OnnxRuntime, "openvino": OpenVino}

@@ -1,13 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""One engine in one process, told what to do by JSON lines on standard input; compare.py gives workers their turns.
+"""One engine in a process of its own: orders as JSON lines on stdin, answers on stdout. compare.py gives workers their turns.
 
 A shape is [batch, tokens] or [batch, tokens, share]: then that share of the tokens is real, the rest is padding.
 
-    {"do": "version"}                           -> {"version": text}
-    {"do": "load", "shape": [b, s]}             -> {"load": s, "first": s}   first: with one run of that shape
-    {"do": "run", "shape": [b, s], "times": n}  -> {"seconds": [..]}    the first run of a turn is not counted
+    {"do": "version"}                           -> {"version": text, "computes": {precision: the engine's}}
+    {"do": "load", "model": f, "threads": n, "precision": p, "shape": [b, s]}
+                                                -> {"load": s, "first": s}  first, given a shape: with one run of it
+    {"do": "run", "shape": [b, s], "times": n, "warm": true}
+                                                -> {"seconds": [..]}    warm: after a run that is not counted
     {"do": "save", "shape": [b, s], "to": f}    -> {}                   outputs as .npz, for the comparison of values
+    {"do": "shapes", "list": [[b, s], ..]}      -> {"seconds": [..]}    one run of each
+    {"do": "sentences", "lengths": [..], "batch": n}
+                                                -> {"seconds": s}       batches of n, or of |n| tokens if n < 0
+    {"do": "generate", "prompt": n, "new": n}   -> {"first": s, "step": s, "tokens": [..]}
     {"do": "memory"}                            -> {"anonymous": bytes} above what the process had before load
 """
 import json
@@ -17,6 +23,9 @@ import time
 import numpy as np
 
 from engines import ENGINES
+
+MASKED_SHARE = 0.15  # of the tokens, whose rows a model with an input `rows` is asked for
+FLOAT_STD = 0.05
 
 
 def anonymous_bytes():
@@ -37,61 +46,125 @@ def make_lengths(rng, batch, tokens, share):
     return lengths
 
 
-def make_inputs(vocabulary, batch, tokens, share=1):
+def make_inputs(declared, vocabulary, batch, tokens, share=1, lengths=None):
+    """Random values for the inputs that the model declares; masks say which tokens are real."""
     rng = np.random.default_rng([batch, tokens])
-    ids = rng.integers(0, vocabulary, (batch, tokens), np.int64)
-    mask = np.ones((batch, tokens), np.int64)
-    if share < 1:
-        mask = (np.arange(tokens) < make_lengths(rng, batch, tokens, share)[:, None]).astype(np.int64)
-    return {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": np.zeros((batch, tokens), np.int64)}
+    if lengths is None:
+        lengths = make_lengths(rng, batch, tokens, share) if share < 1 else np.full(batch, tokens)
+    mask = (np.arange(tokens) < np.asarray(lengths)[:, None]).astype(np.int64)
+    sizes = {"batch": batch, "sequence": tokens, "tokens": batch * tokens}
+    inputs = {}
+    for name, dims in declared.items():
+        if name == "input_ids":
+            inputs[name] = rng.integers(0, vocabulary, (batch, tokens), np.int64) * mask
+        elif name == "attention_mask":
+            inputs[name] = mask
+        elif name == "token_type_ids":
+            inputs[name] = np.zeros((batch, tokens), np.int64)
+        elif name == "rows":
+            inputs[name] = np.sort(rng.permutation(batch * tokens)[: max(1, round(MASKED_SHARE * batch * tokens))])
+        else:
+            shape = [sizes.get(d, d) for d in dims]
+            inputs[name] = rng.standard_normal(shape, np.float32) * np.float32(FLOAT_STD)
+    return inputs
+
+
+def batches(lengths, batch):
+    """Slices of `lengths`: so many rows each, or so many tokens with their padding."""
+    first = 0
+    while first < len(lengths):
+        last = first + 1
+        while last < len(lengths):
+            rows = last + 1 - first
+            if rows > batch if batch > 0 else rows * max(lengths[first: last + 1]) > -batch:
+                break
+            last += 1
+        yield lengths[first:last]
+        first = last
 
 
 class Worker:
-    def __init__(self, engine, model, threads, vocabulary):
-        self.kind, self.model, self.threads, self.vocabulary = ENGINES[engine], model, threads, vocabulary
+    def __init__(self, engine):
+        self.kind, self.kept, self.vocabulary = ENGINES[engine], None, None
         self.kind.load_library()
         self.floor = anonymous_bytes()
 
+    def inputs(self, shape):
+        """Of a shape; those of the last one are kept, so that turns time the engine alone."""
+        if self.kept is None or self.kept[0] != shape:
+            self.kept = shape, make_inputs(self.declared, self.vocabulary, *shape)
+        return self.kept[1]
+
     def do_version(self):
-        return {"version": self.kind.version()}
+        return {"version": self.kind.version(),
+                "computes": {p: self.kind.computes(p) for p in ("f32", "bf16", "int8")}}
 
-    def do_load(self, shape=None):
+    def do_load(self, model, threads, precision, vocabulary, shape=None):
         """Load and, given a shape, run once: the time to the first result."""
-        inputs = make_inputs(self.vocabulary, *shape) if shape else None
+        self.vocabulary = vocabulary
         start = time.perf_counter()
-        self.engine = self.kind(self.model, self.threads)
+        self.engine = self.kind(model, threads, precision)
         loaded = time.perf_counter()
-        if shape:
-            self.engine.prepare(inputs)
-            self.engine.run()
-        return {"load": loaded - start, "first": time.perf_counter() - start}
-
-    def do_run(self, shape, times):
-        self.engine.prepare(make_inputs(self.vocabulary, *shape))
+        self.declared = self.engine.declared()
+        if not shape:
+            return {"load": loaded - start}
+        inputs = make_inputs(self.declared, vocabulary, *shape)
+        begin = time.perf_counter()
+        self.engine.prepare(inputs)
         self.engine.run()
-        seconds = []
-        for _ in range(times):
-            start = time.perf_counter()
+        return {"load": loaded - start, "first": loaded - start + time.perf_counter() - begin}
+
+    def timed_run(self):
+        start = time.perf_counter()
+        self.engine.run()
+        return time.perf_counter() - start
+
+    def do_run(self, shape, times, warm=True):
+        self.engine.prepare(self.inputs(shape))
+        if warm:
             self.engine.run()
-            seconds.append(time.perf_counter() - start)
-        return {"seconds": seconds}
+        return {"seconds": [self.timed_run() for _ in range(times)]}
 
     def do_save(self, shape, to):
-        self.engine.prepare(make_inputs(self.vocabulary, *shape))
+        inputs = self.inputs(shape)
+        self.engine.prepare(inputs)
         self.engine.run()
         outputs = self.engine.outputs()
         for name, array in outputs.items():
             if array.ndim == 3 and array.shape[:2] == tuple(shape[:2]):  # what stands in padding is nobody's
-                array *= make_inputs(self.vocabulary, *shape)["attention_mask"][:, :, None]
+                array *= inputs["attention_mask"][:, :, None]
         np.savez(to, **outputs)
         return {}
+
+    def do_shapes(self, list):
+        seconds = []
+        for shape in list:
+            self.engine.prepare(make_inputs(self.declared, self.vocabulary, *shape))
+            seconds.append(self.timed_run())
+        return {"seconds": seconds}
+
+    def do_sentences(self, lengths, batch):
+        """The making of random ids is not counted."""
+        seconds = 0
+        for part in batches(lengths, batch):
+            inputs = make_inputs(self.declared, self.vocabulary, len(part), max(part), lengths=part)
+            start = time.perf_counter()
+            self.engine.prepare(inputs)
+            self.engine.run()
+            seconds += time.perf_counter() - start
+        return {"seconds": seconds}
+
+    def do_generate(self, prompt, new):
+        ids = np.random.default_rng(prompt).integers(0, self.vocabulary, prompt).tolist()
+        tokens, first, step = self.engine.generate(ids, new)
+        return {"first": first, "step": step, "tokens": tokens}
 
     def do_memory(self):
         return {"anonymous": anonymous_bytes() - self.floor}
 
 
 def main():
-    worker = Worker(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    worker = Worker(sys.argv[1])
     for line in sys.stdin:
         order = json.loads(line)
         print(json.dumps(getattr(worker, "do_" + order.pop("do"))(**order)), flush=True)
