@@ -85,6 +85,7 @@ class Graphrun:
         lib.gr_model_output_count.argtypes, lib.gr_model_output_count.restype = [void], size
         lib.gr_model_input_count.argtypes, lib.gr_model_input_count.restype = [void], size
         lib.gr_model_output.argtypes = lib.gr_model_input.argtypes = [void, size, ctypes.POINTER(ValueInfo)]
+        lib.gr_session_pick.argtypes = [void, ctypes.POINTER(ctypes.c_int64), size, err]
         lib.gr_generator_create.argtypes = [void, ctypes.POINTER(SessionOptions), ctypes.POINTER(void), err]
         lib.gr_generator_run.argtypes = [void, ctypes.POINTER(Sequence), size, ctypes.POINTER(GenerateOptions),
                                          ctypes.POINTER(Sequence), err]
@@ -122,6 +123,10 @@ class Graphrun:
 
     def declared(self):
         return {name.decode(): dims for name, dims in self.wanted.items()}
+
+    def pick(self, rows):
+        """Of outputs [batch, tokens, ..] these rows are wanted."""
+        self.check(self.lib.gr_session_pick(self.session, (ctypes.c_int64 * len(rows))(*rows), len(rows), self.error))
 
     def check(self, status):
         if status:
@@ -167,8 +172,20 @@ class Graphrun:
 class Peer:
     """What the other engines share."""
 
+    rows = None
+
+    def pick(self, rows):
+        """They compute all rows; the wanted ones are taken from them where values are compared."""
+        self.rows = rows
+
+    def outputs(self):
+        results = {name: np.array(array) for name, array in self.results_by_name().items()}
+        if self.rows is not None:
+            results = {name: array.reshape(-1, array.shape[-1])[self.rows] for name, array in results.items()}
+        return results
+
     def generate(self, prompt, new):
-        """As graphrun does; the cache goes through the caller's hands, as in optimum's loop."""
+        """As graphrun does; the cache goes through the caller's hands, which do not copy it."""
         cache = {name: np.zeros([1 if a == 0 else 0 if isinstance(d, str) else d for a, d in enumerate(dims)],
                                 np.float32)
                  for name, dims in self.declared().items() if name.startswith("past_key_values")}
@@ -176,10 +193,8 @@ class Peer:
         while len(tokens) < new:
             start = time.perf_counter()
             seen = len(prompt) + len(tokens) - fresh.shape[1]
-            self.prepare({"input_ids": fresh, "attention_mask": np.ones((1, seen + fresh.shape[1]), np.int64),
-                          "position_ids": np.arange(seen, seen + fresh.shape[1])[None], **cache})
-            self.run()
-            results = self.live_outputs()
+            results = self.step({"input_ids": fresh, "attention_mask": np.ones((1, seen + fresh.shape[1]), np.int64),
+                                 "position_ids": np.arange(seen, seen + fresh.shape[1])[None], **cache})
             cache = {name: results[name.replace("past_key_values", "present")] for name in cache}
             tokens.append(int(results["logits"][0, -1].argmax()))
             fresh = np.array([tokens[-1:]], np.int64)
@@ -220,10 +235,21 @@ class OnnxRuntime(Peer):
     def run(self):
         self.results = self.session.run(None, self.inputs)
 
-    def outputs(self):
+    def results_by_name(self):
         return {o.name: array for o, array in zip(self.session.get_outputs(), self.results)}
 
-    live_outputs = outputs  # they are the caller's
+    def step(self, inputs):
+        """Outputs by name; the cache stays in the library's own tensors."""
+        binding = self.session.io_binding()
+        for i in self.session.get_inputs():
+            value = inputs[i.name]
+            bind = binding.bind_cpu_input if isinstance(value, np.ndarray) else binding.bind_ortvalue_input
+            bind(i.name, value)
+        for o in self.session.get_outputs():
+            binding.bind_output(o.name, "cpu")
+        self.session.run_with_iobinding(binding)
+        results = {o.name: value for o, value in zip(self.session.get_outputs(), binding.get_outputs())}
+        return {**results, "logits": results["logits"].numpy()}
 
 
 class OpenVino(Peer):
@@ -263,13 +289,15 @@ class OpenVino(Peer):
     def run(self):
         self.results = self.request.infer(self.inputs, share_inputs=True, share_outputs=True)
 
-    def outputs(self):
-        return {port.any_name: np.array(array) for port, array in self.results.items()}
-
-    def live_outputs(self):
-        """Without a copy; the next run has a request of its own, so that it may read them."""
-        self.request, self.spare = self.spare or self.compiled.create_infer_request(), self.request
+    def results_by_name(self):
         return {port.any_name: array for port, array in self.results.items()}
+
+    def step(self, inputs):
+        """Outputs by name without a copy; the next run has a request of its own, so that it may read them."""
+        self.prepare(inputs)
+        self.run()
+        self.request, self.spare = self.spare or self.compiled.create_infer_request(), self.request
+        return self.results_by_name()
 
 
 ENGINES = {"graphrun": Graphrun, "onnxruntime": OnnxRuntime, "openvino": OpenVino}

@@ -73,7 +73,7 @@ class Measure:
         model = model or row["model"]
         file = self.model(model, row.get("plan", False) and peer.engine == OWN)
         return peer.ask("load", model=file, threads=self.o.threads, precision=row.get("precision", "f32"),
-                        vocabulary=models.vocabulary(model, self.o.size), **({"shape": shape} if shape else {}))
+                        vocabulary=models.vocabulary(model, self.o.size), picked=row.get("picked", False), shape=shape)
 
     def ready(self, row, engine, notes, model=None, precision=None, name=None):
         """A loaded process, kept until a row of another model comes. None if it ended early."""

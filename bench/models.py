@@ -43,21 +43,6 @@ def bert(path, sizes, *more):
                     "--positions", str(sizes.positions), *more])
 
 
-def mlm_rows(path, sizes):
-    """A masked language model of which the rows (places in batch x sequence) are asked that an input names."""
-    bert(path, sizes, "--head", "mlm")
-    model = onnx.load(path)
-    graph = model.graph
-    flat = helper.make_tensor("flat", TensorProto.INT64, [2], [-1, sizes.vocabulary])
-    graph.initializer.append(flat)
-    graph.node.append(helper.make_node("Reshape", ["logits", "flat"], ["flat_logits"], name="/rows/Reshape"))
-    graph.node.append(helper.make_node("Gather", ["flat_logits", "rows"], ["row_logits"], name="/rows/Gather", axis=0))
-    graph.input.append(helper.make_tensor_value_info("rows", TensorProto.INT64, ["wanted"]))
-    del graph.output[:]
-    graph.output.append(helper.make_tensor_value_info("row_logits", TensorProto.FLOAT, ["wanted", sizes.vocabulary]))
-    onnx.save(model, path)
-
-
 def quantise(path, source):
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -102,7 +87,7 @@ def gpt2(path, sizes):
 BUILDERS = {
     "bert": lambda path, size: bert(path, SIZES[size]),
     "bert-cls": lambda path, size: bert(path, SIZES[size], "--head", "cls"),
-    "bert-mlm-rows": lambda path, size: mlm_rows(path, SIZES[size]),
+    "bert-mlm": lambda path, size: bert(path, SIZES[size], "--head", "mlm"),
     "bert-int8": lambda path, size: quantise(path, make("bert", path.parent, size)),
     "bert-products": lambda path, size: bare_products(path, SIZES[size]),
     "minilm": lambda path, size: bert(path, SMALLER[size]),

@@ -5,8 +5,9 @@
 A shape is [batch, tokens] or [batch, tokens, share]: then that share of the tokens is real, the rest is padding.
 
     {"do": "version"}                           -> {"version": text, "computes": {precision: the engine's}}
-    {"do": "load", "model": f, "threads": n, "precision": p, "shape": [b, s]}
-                                                -> {"load": s, "first": s}  first, given a shape: with one run of it
+    {"do": "load", "model": f, "threads": n, "precision": p, "vocabulary": n}
+                                                -> {"load": s, "first": s}  with "shape": [b, s], first is with one run of it;
+                                                   "picked": true: some rows are wanted of outputs [batch, tokens, ..]
     {"do": "run", "shape": [b, s], "times": n, "warm": true}
                                                 -> {"seconds": [..]}    warm: after a run that is not counted
     {"do": "save", "shape": [b, s], "to": f}    -> {}                   outputs as .npz, for the comparison of values
@@ -24,7 +25,7 @@ import numpy as np
 
 from engines import ENGINES
 
-MASKED_SHARE = 0.15  # of the tokens, whose rows a model with an input `rows` is asked for
+PICKED_SHARE = 0.15  # of the rows of a masked language model
 FLOAT_STD = 0.05
 
 
@@ -61,12 +62,16 @@ def make_inputs(declared, vocabulary, batch, tokens, share=1, lengths=None):
             inputs[name] = mask
         elif name == "token_type_ids":
             inputs[name] = np.zeros((batch, tokens), np.int64)
-        elif name == "rows":
-            inputs[name] = np.sort(rng.permutation(batch * tokens)[: max(1, round(MASKED_SHARE * batch * tokens))])
         else:
             shape = [sizes.get(d, d) for d in dims]
             inputs[name] = rng.standard_normal(shape, np.float32) * np.float32(FLOAT_STD)
     return inputs
+
+
+def picked_rows(batch, tokens):
+    """Random numbers of rows of an output [batch, tokens, ..]."""
+    rng = np.random.default_rng([batch, tokens, 1])
+    return np.sort(rng.permutation(batch * tokens)[: max(1, round(PICKED_SHARE * batch * tokens))])
 
 
 def batches(lengths, batch):
@@ -93,15 +98,17 @@ class Worker:
         """Of a shape; those of the last one are kept, so that turns time the engine alone."""
         if self.kept is None or self.kept[0] != shape:
             self.kept = shape, make_inputs(self.declared, self.vocabulary, *shape)
+            if self.picked:
+                self.engine.pick(picked_rows(*shape[:2]))
         return self.kept[1]
 
     def do_version(self):
         return {"version": self.kind.version(),
                 "computes": {p: self.kind.computes(p) for p in ("f32", "bf16", "int8")}}
 
-    def do_load(self, model, threads, precision, vocabulary, shape=None):
+    def do_load(self, model, threads, precision, vocabulary, picked=False, shape=None):
         """Load and, given a shape, run once: the time to the first result."""
-        self.vocabulary = vocabulary
+        self.vocabulary, self.picked = vocabulary, picked
         start = time.perf_counter()
         self.engine = self.kind(model, threads, precision)
         loaded = time.perf_counter()

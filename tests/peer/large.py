@@ -3,15 +3,19 @@
 """Large models with external data: BERT-large loads at once, runs right and in bounded memory; 3 GB load.
 
 Needs 6 GB of disk and, for ONNX Runtime's side of the comparison, 4 GB of memory."""
+import contextlib
 import json
+import os
+import sys
 import time
 
 from peer import Failure, command, main, made, make_inputs, same_as_onnxruntime  # first: finds bench/ for the next
-from compare import Peer
+from peers import Peer
 
 LOAD_SECONDS = 0.1  # "milliseconds", with room for a busy machine
 MEMORY_ABOVE_WEIGHTS = 200 * 2**20
 SHAPE = (1, 128)
+VOCABULARY = 30522
 
 
 def weight_bytes(model):
@@ -19,8 +23,8 @@ def weight_bytes(model):
 
 
 def check_memory(model):
-    with Peer("graphrun", model, 2) as peer:
-        load = peer.ask("load")["load"]
+    with contextlib.closing(Peer("graphrun", "graphrun", sys.executable, {})) as peer:
+        load = peer.ask("load", model=os.fspath(model), threads=2, precision="f32", vocabulary=VOCABULARY)["load"]
         peer.ask("run", shape=SHAPE, times=3)
         used, weights = peer.ask("memory")["anonymous"], weight_bytes(model)
     print(f"BERT-large: loaded in {load * 1e3:.1f} ms; {used / 2**20:.0f} MiB anonymous, {weights / 2**20:.0f} MiB weights",
@@ -42,7 +46,7 @@ def check_three_gigabytes():
 def test():
     large = made("large", "--size", "large", "--external-data", "--opset", "17")
     check_memory(large)
-    same_as_onnxruntime("large", large, make_inputs(2, 64, 30522))
+    same_as_onnxruntime("large", large, make_inputs(2, 64, VOCABULARY))
     check_three_gigabytes()
 
 
