@@ -96,6 +96,71 @@ static gr_status spell_skip(gr_spell *s)
     return GR_OK;
 }
 
+/* ---- EmbedLayerNormalization: two or three tables of one width, whose ids are one grid of tokens; those of positions
+ * may be one row for all sequences. Ids are int32 there ----
+ */
+
+enum { SCALE, BIAS, TABLE, MOST_TABLES = 3 }; /* then each table with its ids */
+
+static uint32_t tables_of(const gr_node *n) { return n->nin > TABLE ? (n->nin - TABLE) / 2 : 0; }
+static const gr_value *ids_of(const gr_node *n, uint32_t table) { return gr_in(n, TABLE + 2 * table + 1); }
+
+/* Which table takes the place of positions: one with a single row of ids, else the last. */
+static uint32_t positions_of(const gr_node *n)
+{
+    uint32_t last = tables_of(n) - 1;
+    for (uint32_t i = 0; i < last; i++)
+        if (has_rank(ids_of(n, i), 2) && gr_dim_is(ids_of(n, i)->type.dims[0], 1)) return i;
+    return last;
+}
+
+/* Whether there is a position for each token. A slice of all positions ends with them, but then nothing can be added. */
+static bool is_as_long(const gr_node *n, const gr_value *positions, const gr_value *grid, const gr_value *table)
+{
+    const gr_dim length = positions->type.dims[1], tokens = grid->type.dims[1], most = table->type.dims[0];
+    return gr_dim_same(length, tokens) ||
+           (gr_dim_known(most) && most.k > 1 && gr_dim_same(length, gr_sym_min(n->graph->syms, tokens, most)));
+}
+
+static bool fits_embeddings(const gr_node *n)
+{
+    const gr_value *scale = gr_in(n, SCALE), *bias = gr_in(n, BIAS), *grid = NULL;
+    uint32_t tables = tables_of(n);
+    if (tables < 2 || tables > MOST_TABLES || n->nin != TABLE + 2 * tables) return false;
+    if (!is_float(scale) || !has_rank(scale, 1) || !has_rank(bias, 1)) return false;
+    uint32_t positions = positions_of(n);
+    for (uint32_t i = 0; i < tables; i++) {
+        const gr_value *table = gr_in(n, TABLE + 2 * i), *ids = ids_of(n, i);
+        if (!ids || !has_rank(ids, 2) || !is_float(table) || !same_dim(table, 1, scale, 0)) return false;
+        if (i == positions) continue;
+        if (grid && (!same_dim(grid, 0, ids, 0) || !same_dim(grid, 1, ids, 1))) return false;
+        grid = ids;
+    }
+    const gr_value *row = ids_of(n, positions);
+    return is_as_long(n, row, grid, gr_in(n, TABLE + 2 * positions)) &&
+           (same_dim(grid, 0, row, 0) || gr_dim_is(row->type.dims[0], 1));
+}
+
+static gr_status spell_embeddings(gr_spell *s)
+{
+    const uint32_t tables = tables_of(s->node), positions = positions_of(s->node);
+    const uint32_t words = positions == 0, segments = tables == 2 ? MOST_TABLES : 3 - positions - words;
+    char types[16] = "\"\"", rows[16] = "\"\""; /* absent */
+    float epsilon;
+    GR_TRY(gr_attr_float(s->node->attrs, "epsilon", 1e-5f, &epsilon, s->err));
+    gr_spell_begin(s, "scale, bias, t0, i0, t1, i1, t2, i2", "y");
+    for (uint32_t i = 0; i < tables; i++) gr_spell_node(s, "ids%u = Cast <to = %d> (i%u)", i, GR_INT32, i);
+    if (segments < tables) {
+        snprintf(types, sizeof types, "ids%u", segments);
+        snprintf(rows, sizeof rows, "t%u", segments);
+    }
+    gr_spell_node(s,
+                  "y, mask_index = com.microsoft.EmbedLayerNormalization <epsilon = %.9g> "
+                  "(ids%u, %s, t%u, t%u, %s, scale, bias, \"\", ids%u)",
+                  (double)epsilon, words, types, words, positions, rows, positions);
+    return GR_OK;
+}
+
 /* ---- Gelu, FastGelu, BiasGelu, FusedMatMul: float ---- */
 
 static bool fits_gelu(const gr_node *n) { return is_float(gr_in(n, 0)); }
@@ -147,6 +212,7 @@ static const struct {
     gr_spell_fn spell;
 } known[] = {{"Attention", fits_attention, spell_attention},
              {"AddLayerNormalization", fits_skip, spell_skip},
+             {"Embeddings", fits_embeddings, spell_embeddings},
              {"Gelu", fits_gelu, spell_gelu},
              {"Linear", fits_linear, spell_linear}};
 

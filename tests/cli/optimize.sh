@@ -28,6 +28,22 @@ graphrun print standard.onnx
 echo "== in com.microsoft's"
 status graphrun optimize layer.onnxtxt --contrib -o contrib.onnx
 graphrun print contrib.onnx --elide 0
+cat > embed.onnxtxt <<'M'
+<ir_version: 8, opset_import: ["" : 17]>
+embed (int64[batch, tokens] ids, int64[1, tokens] places, int32[batch, tokens] kinds) => (float[batch, tokens, 2] y)
+<float[3, 2] words = {1, 2, 3, 4, 5, 6}, float[4, 2] rows = {0, 1, 1, 0, 2, 1, 1, 3}, float[2, 2] types = {1, 0, 0, 1},
+ float[2] g = {1, 2}, float[2] c = {0, 1}>
+{
+    a = Gather (words, ids)
+    b = Gather (rows, places)
+    d = Add (a, b)
+    e = Gather (types, kinds)
+    f = Add (d, e)
+    y = LayerNormalization <epsilon = 1e-12> (f, g, c)
+}
+M
+status graphrun optimize embed.onnxtxt --contrib -o contrib.onnx
+graphrun print contrib.onnx --elide 0
 echo "== over itself, with the weights beside it"
 cp native.onnx own.onnx
 status graphrun optimize own.onnx -o own.onnx --external-data own.weights
