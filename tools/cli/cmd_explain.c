@@ -7,6 +7,7 @@
 #include "inspect/explain.h"
 #include "inspect/provenance.h"
 #include "json.h"
+#include "pass_choice.h"
 #include "trial.h"
 #include <math.h>
 #include <stdlib.h>
@@ -16,16 +17,16 @@
 /* The pass that computes 16-bit graphs in float drops the rounding of every node, and later ones that of constants. */
 #define WIDEN_PASS  "widen"
 #define WIDEN_LIMIT 2e-2
+/* Of a constant in a dump. */
+#define DUMPED_ELEMENTS 16
 
 typedef struct explain_job {
     const cli_command *self;
     trial t;
     bool json, nodes, verify;
     const char *expect, *dump_after, *shape;
-    cli_list disable;
+    pass_choice choice;
     cli_list inputs;
-    int64_t stop_after;
-    gr_pass_options passes;
     const gr_graph *graph;
     gr_arena *arena;
     gr_tensor *in;      /* of the graph, in its order */
@@ -39,22 +40,6 @@ typedef struct explain_job {
 } explain_job;
 
 /* ---- passes as they run ---- */
-
-static bool write_stdout(void *user, const char *text, size_t size)
-{
-    (void)user;
-    return fwrite(text, 1, size, stdout) == size;
-}
-
-static gr_status dump(const gr_graph *g, gr_err *err)
-{
-    gr_text_options options = {.max_elements = 16};
-    gr_doc *doc;
-    GR_TRY(gr_graph_lower(g, &doc, err));
-    gr_status status = gr_doc_print_text(doc, &options, write_stdout, NULL, err);
-    gr_doc_free(doc);
-    return status;
-}
 
 static double element(const gr_tensor *t, int64_t i)
 {
@@ -131,41 +116,9 @@ static gr_status after_pass(void *user, const gr_graph *g, const char *pass, int
     explain_job *job = user;
     if (job->dump_after && !strcmp(job->dump_after, pass)) {
         job->dumped = true;
-        return dump(g, err);
+        return graph_write_text(g, DUMPED_ELEMENTS, err);
     }
     return job->verify ? check_pass(job, g, pass, hits, err) : GR_OK;
-}
-
-static void known_pass(const explain_job *job, const char *name)
-{
-    size_t n;
-    const gr_pass *list = gr_pass_list(&n);
-    const char **names = cli_array(n, sizeof *names);
-    for (size_t i = 0; i < n; i++) {
-        names[i] = list[i].name;
-        if (strcmp(names[i], name)) continue;
-        free(names);
-        return;
-    }
-    const char *near = cli_nearest(name, names, n);
-    cli_text all = {0};
-    for (size_t i = 0; i < n; i++) cli_add(&all, "%s%s", i ? ", " : "", names[i]);
-    if (near) cli_usage(job->self, "there is no pass '%s'; did you mean '%s'?", cli_show(name), near);
-    cli_usage(job->self, "there is no pass '%s', only %s", cli_show(name), all.data);
-}
-
-/* Words apart by commas, of one argument or several. */
-static void split_words(cli_list *list)
-{
-    cli_list words = {0};
-    for (size_t i = 0; i < list->n; i++)
-        for (const char *at = list->items[i]; *at;) {
-            size_t n = strcspn(at, ",");
-            if (n) *CLI_PUSH(words.items, words.n, words.cap) = cli_strndup(at, n);
-            at += n + (at[n] == ',');
-        }
-    free(list->items);
-    *list = words;
 }
 
 /* ---- inputs ---- */
@@ -194,7 +147,7 @@ static bool bind_inputs(explain_job *job, const gr_graph *g)
 /* The graph as it runs, or as the options ask, with a log; shapes for the work, and inputs for --verify-each. */
 static void make_graph(explain_job *job, const cli_sizes *shape, gr_err *err)
 {
-    gr_variant raw = {.raw = true}, asked = {.passes = &job->passes};
+    gr_variant raw = {.raw = true}, asked = {.passes = &job->choice.passes};
     const gr_graph *g;
     double seconds;
     bool fed = job->verify ? trial_first(&job->t, shape, &seconds, err) : trial_feed(&job->t, shape, err);
@@ -207,8 +160,8 @@ static void make_graph(explain_job *job, const cli_sizes *shape, gr_err *err)
         job->before = cli_array(g->noutputs + 1, sizeof *job->before);
         if (evaluate(job, g, job->before, err) != GR_OK) engine_die(&job->t.e, err);
     }
-    job->passes.after = after_pass;
-    job->passes.user = job;
+    job->choice.passes.after = after_pass;
+    job->choice.passes.user = job;
     if (gr_model_graph(job->t.e.model, &asked, &job->graph, err) != GR_OK) engine_die(&job->t.e, err);
 }
 
@@ -217,13 +170,13 @@ static void make_look(explain_job *job, gr_err *err)
 {
     const gr_doc_limits limits = {0};
     gr_graph *g;
-    job->passes.after = after_pass;
-    job->passes.user = job;
+    job->choice.passes.after = after_pass;
+    job->choice.passes.user = job;
     if (job->verify)
         cli_die(CLI_EXIT_FAILURE, "%s: operators are missing, so no pass can be verified", cli_show(job->t.e.path));
     if (gr_doc_load(job->t.e.path, &limits, &job->doc, err) != GR_OK ||
         gr_graph_build_all(job->doc, job->arena, &g, err) != GR_OK || gr_graph_infer(g, 1 << 20, err) != GR_OK ||
-        gr_passes_run(g, &job->passes, err) != GR_OK)
+        gr_passes_run(g, &job->choice.passes, err) != GR_OK)
         engine_die(&job->t.e, err);
     job->graph = g;
 }
@@ -444,14 +397,9 @@ static void open_job(explain_job *job, const char *path)
     gr_err err;
     cli_sizes shapes[TRIAL_SHAPES];
     char shape[80] = "";
-    if (job->dump_after) known_pass(job, job->dump_after);
-    split_words(&job->disable);
-    for (size_t i = 0; i < job->disable.n; i++) known_pass(job, job->disable.items[i]);
+    if (job->dump_after) pass_choice_known(job->self, job->dump_after);
+    pass_choice_resolve(&job->choice, job->self);
     unmet(job, NULL, false);
-    job->passes.disabled = job->disable.items;
-    job->passes.ndisabled = job->disable.n;
-    job->passes.stops = job->stop_after >= 0;
-    job->passes.stop_after = job->stop_after;
     job->t.look = true;
     trial_open(&job->t, job->self, path, &job->inputs);
     shapes[0].count = 0;
@@ -478,8 +426,7 @@ static void close_job(explain_job *job)
     for (size_t i = 0; job->before && i < job->graph->noutputs; i++) gr_tensor_free(job->before[i]);
     free(job->before);
     free(job->in);
-    for (size_t i = 0; i < job->disable.n; i++) free((char *)job->disable.items[i]);
-    free(job->disable.items);
+    pass_choice_free(&job->choice);
     free((char *)job->shape);
     gr_arena_free(job->arena);
     gr_doc_free(job->doc);
@@ -489,7 +436,7 @@ static void close_job(explain_job *job)
 
 static int run(const cli_command *self, int argc, char **argv)
 {
-    explain_job job = {.self = self, .stop_after = -1, .limit = VERIFY_LIMIT};
+    explain_job job = {.self = self, .choice.stop_after = -1, .limit = VERIFY_LIMIT};
     cli_list names = {0};
     const cli_option options[] = {
         {"--nodes", NULL, CLI_FLAG, &job.nodes, "list every node of the file with what became of it", 0},
@@ -501,8 +448,7 @@ static int run(const cli_command *self, int argc, char **argv)
          "an input for that, or a .pb of a data set; others are random; repeatable", 0},
         {"--shape", "BxL", CLI_WORD, &job.shape,
          "batch and length at which work is measured (default 1x128, or what the\nmodel fixes)", 0},
-        {"--disable", "PASS[,PASS]", CLI_WORDS, &job.disable, "leave passes out", 0},
-        {"--stop-after", "N", CLI_INT, &job.stop_after, "make the first N rewrites only", 0},
+        PASS_CHOICE_OPTIONS(job.choice),
         {"--dump-after", "PASS", CLI_WORD, &job.dump_after,
          "print the graph after that pass, in textual syntax, and nothing else", 0},
         {"--json", NULL, CLI_FLAG, &job.json, "print JSON instead of text", 0},

@@ -6,6 +6,8 @@
 #include "inspect/hash.h"
 #include "inspect/optimize.h"
 #include "json.h"
+#include "model.h"
+#include "pass_choice.h"
 #include "tensor.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -180,12 +182,6 @@ static int info(const cli_command *self, int argc, char **argv)
     return CLI_EXIT_OK;
 }
 
-static bool write_stdout(void *user, const char *text, size_t size)
-{
-    (void)user;
-    return fwrite(text, 1, size, stdout) == size;
-}
-
 /* The document as it is: what does not run should still be seen in a diff. */
 static int print_hashed(const char *path, size_t elide)
 {
@@ -196,11 +192,20 @@ static int print_hashed(const char *path, size_t elide)
     char *file = engine_model_path(path);
     gr_status status = gr_doc_load(file, &limits, &doc, &err);
     if (status != GR_OK) cli_die(CLI_EXIT_FAILURE, "%s", err.text);
-    status = gr_doc_print_text(doc, &options, write_stdout, NULL, &err);
+    status = gr_doc_print_text(doc, &options, cli_write_stdout, NULL, &err);
     if (status != GR_OK || fflush(stdout)) cli_die(CLI_EXIT_FAILURE, "standard output: %s", strerror(errno));
     gr_doc_free(doc);
     free(file);
     return CLI_EXIT_OK;
+}
+
+/* The graph after the passes that are asked for. */
+static gr_status print_chosen(gr_model *model, const pass_choice *choice, size_t elide, gr_err *err)
+{
+    const gr_variant asked = {.passes = &choice->passes};
+    const gr_graph *g;
+    GR_TRY(gr_model_graph(model, &asked, &g, err));
+    return graph_write_text(g, elide, err);
 }
 
 static int print(const cli_command *self, int argc, char **argv)
@@ -209,12 +214,14 @@ static int print(const cli_command *self, int argc, char **argv)
     int64_t elide = 16;
     bool all = false, optimized = false, outlined = false, textconv = false;
     const char *function = NULL;
+    pass_choice choice = {.stop_after = -1};
     cli_list names = {0};
     gr_err err;
     const cli_option options[] = {
         {"--elide", "N", CLI_INT, &elide, "elide tensors of more than N elements (default 16)", 0},
         {"--all", NULL, CLI_FLAG, &all, "print every element", 0},
         {"--optimized", NULL, CLI_FLAG, &optimized, "print the graph that runs, after the passes, not the file", 0},
+        PASS_CHOICE_OPTIONS(choice),
         {"--outlined", NULL, CLI_FLAG, &outlined, "the same as calls of functions: embeddings, layers, pooler, heads", 0},
         {"--textconv", NULL, CLI_FLAG, &textconv, "print a hash of its contents for what is elided, for git diff", 0},
         {"--function", "NAME", CLI_WORD, &function,
@@ -222,6 +229,9 @@ static int print(const cli_command *self, int argc, char **argv)
         {0}};
     cli_parse(self, options, argc, argv, &names);
     if (names.n != 1) cli_usage(self, "give one model");
+    if (pass_choice_given(&choice) && (!optimized || outlined || function || textconv))
+        cli_usage(self, "--disable and --stop-after go with --optimized alone");
+    pass_choice_resolve(&choice, self);
     if (textconv) {
         int code = print_hashed(names.items[0], (size_t)elide);
         free(names.items);
@@ -229,16 +239,18 @@ static int print(const cli_command *self, int argc, char **argv)
     }
     if (!engine_load(&e, names.items[0], &err)) engine_die(&e, &err);
     gr_print_level level = outlined ? GR_PRINT_OUTLINED : optimized ? GR_PRINT_OPTIMIZED : GR_PRINT_FILE;
+    size_t most = all ? SIZE_MAX : (size_t)elide;
     errno = 0;
-    gr_status status = function ? gr_print_bodies(e.model, function, write_stdout, NULL, &err)
-                                : gr_model_print(e.model, level, all ? SIZE_MAX : (size_t)elide, write_stdout, NULL,
-                                                 &err);
+    gr_status status = function ? gr_print_bodies(e.model, function, cli_write_stdout, NULL, &err)
+                       : pass_choice_given(&choice) ? print_chosen(e.model, &choice, most, &err)
+                                                    : gr_model_print(e.model, level, most, cli_write_stdout, NULL, &err);
     if (status != GR_OK) {
         if (ferror(stdout)) cli_die(CLI_EXIT_FAILURE, "standard output: %s", strerror(errno));
         engine_die(&e, &err);
     }
     if (fflush(stdout)) cli_die(CLI_EXIT_FAILURE, "standard output: %s", strerror(errno));
     free(names.items);
+    pass_choice_free(&choice);
     engine_close(&e);
     return CLI_EXIT_OK;
 }
