@@ -18,9 +18,10 @@ import tempfile
 
 import onnx
 
-from compare_faults import Fault, activation, element, epsilon, mask_fill, name_all, permuted, run, scale, whole
+from compare_faults import Fault, activation, element, epsilon, name_all, permuted, run, scale, whole
 
-FAULTS = [element, whole, permuted, epsilon, scale, activation, mask_fill]
+# Not the fill of a mask: where passes make the mask anew, its node has no name that could be expected.
+FAULTS = [element, whole, permuted, epsilon, scale, activation]
 
 
 def path_of(folder, case):
@@ -94,7 +95,7 @@ def main():
     parser.add_argument("graphrun")
     parser.add_argument("folder")
     parser.add_argument("pairs", nargs="+")
-    parser.add_argument("--trials", type=int, default=7)
+    parser.add_argument("--trials", type=int, default=6)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--verbose", action="store_true")
     args = parser.parse_args()
