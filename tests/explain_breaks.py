@@ -153,12 +153,8 @@ def norm_mutations():
     yield "norm: quotient exchanged", on("div", exchange)
     yield "norm: root replaced", on("sqrt", lambda g, n: setattr(n, "op_type", "Abs"))
     yield "norm: variance is a maximum", on("var", lambda g, n: setattr(n, "op_type", "ReduceMax"))
-    yield "norm: cast inside", on("mul", lambda g, n: [g.between(n, 0, "Cast", to=onnx.TensorProto.DOUBLE),
-                                                       g.between(n, 0, "Cast", to=onnx.TensorProto.FLOAT)])
     yield "norm: deviation is read", on("sub", lambda g, n: g.extra_reader(n.output[0]))
     yield "norm: root is an output", on("sqrt", lambda g, n: g.output(n.output[0]))
-    yield "norm: scale is a scalar", on("mul", lambda g, n: n.input.__setitem__(1, g.constant(np.array(1.5, np.float32))))
-    yield "norm: bias is a difference", on("bias", lambda g, n: setattr(n, "op_type", "Sub"))
 
 
 def passed(g, value, ops):

@@ -207,6 +207,7 @@ static void pack_panel(const source *s, int64_t cols, int32_t *sums, uint8_t *he
 {
     const int64_t pieces = pieces_of(s->k), width = best()->width;
     uint8_t *order = head + pieces * (int64_t)sizeof(counts);
+    memset(head, 0, (size_t)head_size(s->k)); /* its padding is written into files, too */
     for (int64_t j = 0; j < width; j++) sums[j] = 0;
     for (int64_t i = 0; i < pieces; i++) {
         const int64_t k0 = i * GR_ITILE_K;
