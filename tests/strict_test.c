@@ -79,10 +79,8 @@ static void compute_again(const char *name, const wanted *w, const gr_node *n, t
     for (uint32_t o = 0; status == GR_OK && o < n->nout; o++) {
         const gr_tensor *got = tensor_of_value(w, gr_out(n, o), &out_room);
         if (!got || !is_whole(got->dtype)) continue;
-        if (got->size != out[o]->size || memcmp(got->data, out[o]->data, got->size))
-            FAIL("%s: output %u of node '%s' (%s) differs from its reference", name, o, n->name, n->op->name);
-        else
-            CU_PASS("");
+        CHECK_THAT(got->size == out[o]->size && !memcmp(got->data, out[o]->data, got->size),
+                   "%s: output %u of node '%s' (%s) differs from its reference", name, o, n->name, n->op->name);
         all->values += (size_t)got->elements;
     }
     all->nodes += status == GR_OK;

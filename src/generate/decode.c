@@ -229,23 +229,27 @@ static gr_status go(gr_decode *x, const run *r, gr_err *err)
 
 /* ---- prompts and steps ---- */
 
-/* Rows 0, 1, ... of a copied cache to those of their beams: row i becomes rows i * beams and following. */
+/* Row i of a copied cache becomes what was row from[i], or row i / beams if that is NULL, of `count` rows. */
+static void move_rows(gr_decode *x, size_t k, int64_t count, const int64_t *from)
+{
+    const gr_cache_role *c = &x->d->caches[k];
+    int64_t row, outer = 1;
+    row_elements(c, x->past, &row);
+    for (int a = 0; a < c->batch_axis; a++) outer *= c->dims[a];
+    const size_t bytes = (size_t)(row / outer) * (size_t)gr_dtype_bits(c->dtype) / 8;
+    for (int64_t o = 0; o < outer; o++)
+        for (int64_t i = 0; i < x->rows; i++)
+            memcpy(x->spare[k] + (size_t)(o * x->rows + i) * bytes,
+                   x->cache[k] + (size_t)(o * count + (from ? from[i] : i / x->beams)) * bytes, bytes);
+    char *t = x->cache[k];
+    x->cache[k] = x->spare[k];
+    x->spare[k] = t;
+}
+
+/* The rows of the prompts to those of their beams. */
 static void spread_rows(gr_decode *x)
 {
-    for (size_t k = 0; k < x->d->ncaches && x->beams > 1; k++) {
-        const gr_cache_role *c = &x->d->caches[k];
-        int64_t row, outer = 1;
-        row_elements(c, x->past, &row);
-        for (int a = 0; a < c->batch_axis; a++) outer *= c->dims[a];
-        const size_t bytes = (size_t)(row / outer) * (size_t)gr_dtype_bits(c->dtype) / 8;
-        for (int64_t o = 0; o < outer; o++)
-            for (int64_t i = 0; i < x->rows; i++)
-                memcpy(x->spare[k] + (size_t)(o * x->rows + i) * bytes,
-                       x->cache[k] + (size_t)(o * (x->rows / x->beams) + i / x->beams) * bytes, bytes);
-        char *t = x->cache[k];
-        x->cache[k] = x->spare[k];
-        x->spare[k] = t;
-    }
+    for (size_t k = 0; k < x->d->ncaches && x->beams > 1; k++) move_rows(x, k, x->rows / x->beams, NULL);
 }
 
 /* Columns [begin, end) of a cache that grows in place, from a row to another. */
@@ -319,28 +323,13 @@ static void reorder_in_place(gr_decode *x, size_t k, const int64_t *from)
     }
 }
 
-static void reorder_copied(gr_decode *x, size_t k, const int64_t *from)
-{
-    const gr_cache_role *c = &x->d->caches[k];
-    int64_t row, outer = 1;
-    row_elements(c, x->past, &row);
-    for (int a = 0; a < c->batch_axis; a++) outer *= c->dims[a];
-    const size_t bytes = (size_t)(row / outer) * (size_t)gr_dtype_bits(c->dtype) / 8;
-    for (int64_t o = 0; o < outer; o++)
-        for (int64_t i = 0; i < x->rows; i++)
-            memcpy(x->spare[k] + (size_t)(o * x->rows + i) * bytes, x->cache[k] + (size_t)(o * x->rows + from[i]) * bytes, bytes);
-    char *t = x->cache[k];
-    x->cache[k] = x->spare[k];
-    x->spare[k] = t;
-}
-
 void gr_decode_reorder(gr_decode *x, const int64_t *from)
 {
     for (size_t k = 0; x->cached && k < x->d->ncaches; k++) {
         if (x->in_place)
             reorder_in_place(x, k, from);
         else
-            reorder_copied(x, k, from);
+            move_rows(x, k, x->rows, from);
     }
     int64_t *old = x->feed[IDS]; /* free between runs, and as large */
     memcpy(old, x->tokens, (size_t)(x->rows * x->capacity) * sizeof *old);
