@@ -115,7 +115,9 @@ VINLINE vf vload_half(const void *p)
     memcpy(t, p, sizeof t);
     for (int i = 0; i < GR_LANES; i++) h[i] = t[i];
     const vu magnitude = (h & 0x7FFF) << 13;
-    const vf scaled = (vf)magnitude * vset(0x1p112f); /* 112: what the exponents' offsets differ by */
+    /* 112 is what the exponents' offsets differ by. No subnormal float on the way: threads of a run flush them. */
+    const vf tiny = (vf)(magnitude + (113u << 23)) - vset(0x1p-14f), normal = (vf)(magnitude + (112u << 23));
+    const vf scaled = vselect((vi)((h & 0x7C00) == 0), tiny, normal);
     const vi special = (vi)((h & 0x7C00) == 0x7C00);
     const vf v = vselect(special, (vf)(magnitude | 0x7F800000), scaled);
     return (vf)((vu)v | (h & 0x8000) << 16);
@@ -134,6 +136,31 @@ VINLINE vf vload_bfloat(const void *p)
     memcpy(t, p, sizeof t);
     for (int i = 0; i < GR_LANES; i++) h[i] = t[i];
     return (vf)(h << 16);
+#endif
+}
+
+/* Rounded to bfloat16, halves to even, at any address; NaN stays NaN. */
+VINLINE void vstore_bfloat(void *p, vf x)
+{
+#if GR_LANES == 16 && defined(__AVX512BF16__)
+    _mm256_storeu_si256(p, (__m256i)_mm512_cvtneps_pbh((__m512)x));
+#else
+    typedef uint16_t narrow __attribute__((vector_size(GR_LANES * 2)));
+    const vu bits = (vu)x, rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16, nan = bits >> 16 | 0x40;
+    const narrow y = __builtin_convertvector((vu)vselect(x == x, (vf)rounded, (vf)nan), narrow);
+    memcpy(p, &y, sizeof y);
+#endif
+}
+
+/* a * b + c for the upper, then for the lower of the two bfloat16 numbers in each lane, whose products are exact. */
+VINLINE vf vfma_pairs(vf a, vf b, vf c)
+{
+#if GR_LANES == 16 && defined(__AVX512BF16__)
+    return (vf)_mm512_dpbf16_ps((__m512)c, (__m512bh)a, (__m512bh)b);
+#else
+    const vu upper = (vu){0} + 0xFFFF0000u;
+    const vf sum = vfma((vf)((vu)a & upper), (vf)((vu)b & upper), c);
+    return vfma((vf)((vu)a << 16), (vf)((vu)b << 16), sum);
 #endif
 }
 
