@@ -47,6 +47,8 @@ uint64_t gr_compiled_hash(uint64_t seed, const void *data, size_t size)
 void gr_compiled_maker(char *text, size_t room)
 {
     memset(text, 0, room);
-    snprintf(text, room, "graphrun %s, kernels %s and %s, oneDNN %s for %x", gr_version_string(), gr_simd_best()->name,
-             gr_igemm_layout(false), gr_dnnl_version(), gr_dnnl_target());
+    const gr_simd *simd = gr_simd_best();
+    snprintf(text, room, "graphrun %s, kernels %s, %s and %s, oneDNN %s for %x", gr_version_string(), simd->name,
+             gr_simd_has_bfloat() ? simd->pairs : simd->bfloat, gr_igemm_layout(false), gr_dnnl_version(),
+             gr_dnnl_target());
 }

@@ -203,6 +203,71 @@ static void test_narrow(void)
             }
 }
 
+static float rounded(float x) { return gr_bfloat_to_float(gr_float_to_bfloat(x)); }
+
+/* A product of words of two bfloat16 numbers, its B from a matrix at an odd address; then some of its rows alone. */
+static void pairs_case(int64_t m, int64_t n, int64_t k, enum gr_gemm_store from, bool transposed, int flags)
+{
+    problem p = make_problem(m, n, k, false);
+    const int64_t row = transposed ? 1 : n, col = transposed ? k : 1, size = from == GR_STORE_FLOAT ? 4 : 2;
+    const int64_t words = gr_gemm_pairs(k), some = (m + 1) / 2, first = m - some;
+    char *odd = malloc((size_t)(k * n * size) + 1);
+    uint32_t *rows = malloc((size_t)(m * words) * sizeof *rows + 1);
+    for (int64_t i = 0; i < k; i++)
+        for (int64_t j = 0; j < n; j++) {
+            float *x = &p.b[i * n + j];
+            const uint16_t h = from == GR_STORE_HALF ? gr_float_to_half(*x) : gr_float_to_bfloat(*x);
+            memcpy(odd + 1 + (i * row + j * col) * size, from == GR_STORE_FLOAT ? (void *)x : (void *)&h, (size_t)size);
+            *x = rounded(from == GR_STORE_HALF ? gr_half_to_float(h) : *x);
+        }
+    gr_gemm_pack_pairs(from, k, n, odd + 1, row, col, p.packed);
+    gr_gemm_round(m, k, p.a, p.lda, rows);
+    for (int64_t i = 0; i < m * p.lda; i++) p.a[i] = rounded(p.a[i]);
+    gr_gemm g = whole(&p);
+    g.store = GR_STORE_PAIRS;
+    g.a = rows;
+    g.k = g.lda = words;
+    g.act = (enum gr_gemm_act)(flags % 7);
+    if (flags & 8) g.bias = p.bias;
+    if (flags & 16) g.residual = p.residual;
+    float *before = malloc((size_t)(m * p.ldc) * sizeof *before), *part = malloc((size_t)(m * p.ldc) * sizeof *part);
+    memcpy(before, p.c, (size_t)(m * p.ldc) * sizeof *before);
+    gr_gemm_run(&g);
+    check(&p, &g, before);
+    g.m = some;
+    g.a = rows + first * words;
+    if (g.residual) g.residual += first * p.ldc;
+    g.c = part;
+    gr_gemm_run(&g);
+    for (int64_t r = 0; r < some; r++)
+        CU_ASSERT_EQUAL(memcmp(part + r * p.ldc, p.c + (first + r) * p.ldc, (size_t)n * sizeof *part), 0);
+    free(part);
+    free(before);
+    free(rows);
+    free(odd);
+    free_problem(&p);
+}
+
+static void test_pairs(void)
+{
+    enum { CASES = 300 };
+    for (int i = 0; i < CASES; i++) {
+        const int64_t m = 1 + (int64_t)((draw() + 1) * 19.99f), n = 1 + (int64_t)((draw() + 1) * 49.99f);
+        pairs_case(m, n, 1 + (int64_t)((draw() + 1) * 149.99f), (enum gr_gemm_store)(i % 3), i & 1, i / 2);
+    }
+    pairs_case(5, 40, 0, GR_STORE_FLOAT, false, 8);
+    pairs_case(100, 70, 4001, GR_STORE_FLOAT, true, 24); /* in pieces of k */
+    pairs_case(200, 600, 768, GR_STORE_BFLOAT, false, 9);
+    const float special[] = {NAN, INFINITY, -INFINITY, 0, -0.0f, 1e-40f, 3.4e38f, 1.00390625f, 1.01171875f};
+    enum { SPECIAL = sizeof special / sizeof *special };
+    uint16_t to[SPECIAL + 1];
+    gr_gemm_round(1, SPECIAL, special, SPECIAL, to);
+    for (int i = 1; i < SPECIAL; i++)
+        CU_ASSERT(to[i] == gr_float_to_bfloat(special[i]) || (i == 5 && !to[i])); /* may be flushed to zero */
+    CU_ASSERT((to[0] & 0x7F80) == 0x7F80 && (to[0] & 0x7F));
+    CU_ASSERT_EQUAL(to[SPECIAL], 0);
+}
+
 static void test_small(void)
 {
     for (int64_t m = 1; m < 20; m += 3)
@@ -437,6 +502,7 @@ static CU_TestInfo tests[] = {
     {"packed product and epilogue", test_gemm},
     {"same bits for any batch and threads", test_same_bits},
     {"weights of 16 bits", test_narrow},
+    {"pairs of bfloat16", test_pairs},
     {"small products", test_small},
     {"batches", test_batch},
     {"table of packed weights", test_packs},

@@ -152,8 +152,13 @@ bool gr_product_prepare_dnnl(gr_step *s, const gr_product *p, gr_why *why)
 typedef struct pack_job {
     const gr_product *p;
     const gr_tensor *b;
-    bool rounded; /* floats to bfloat16 */
+    enum gr_gemm_store store;
 } pack_job;
+
+static enum gr_gemm_store store_of(gr_dtype dtype)
+{
+    return dtype == GR_FLOAT16 ? GR_STORE_HALF : dtype == GR_BFLOAT16 ? GR_STORE_BFLOAT : GR_STORE_FLOAT;
+}
 
 static void from_float(gr_dtype dtype, const float *from, int64_t n, uint16_t *to)
 {
@@ -166,12 +171,14 @@ static bool make_pack(void *user, gr_pack *pack)
 {
     const pack_job *j = user;
     const gr_product *p = j->p;
-    pack->size = gr_gemm_packed_size(p->k, p->n);
+    pack->size = gr_gemm_packed_size(j->store == GR_STORE_PAIRS ? gr_gemm_pairs(p->k) : p->k, p->n);
     if (pack->size == SIZE_MAX) return false;
-    if (j->b->dtype != GR_FLOAT || j->rounded) pack->size /= 2;
+    if (j->store == GR_STORE_HALF || j->store == GR_STORE_BFLOAT) pack->size /= 2;
     if (!gr_pack_alloc(pack)) return false;
     if (pack->empty) return true;
-    if (j->rounded)
+    if (j->store == GR_STORE_PAIRS)
+        gr_gemm_pack_pairs(store_of(j->b->dtype), p->k, p->n, j->b->data, p->b_row, p->b_col, pack->data);
+    else if (j->store == GR_STORE_BFLOAT && j->b->dtype == GR_FLOAT)
         gr_gemm_pack_bfloat(p->k, p->n, j->b->data, p->b_row, p->b_col, pack->data);
     else if (j->b->dtype == GR_FLOAT)
         gr_gemm_pack(p->k, p->n, j->b->data, p->b_row, p->b_col, pack->data);
@@ -185,6 +192,29 @@ static gr_gemm_batch batch_of(const gr_product *p)
     return (gr_gemm_batch){.m = p->m, .n = p->n, .k = p->k, .nbatch = p->nbatch, .batch = p->batch,
                            .a_batch = p->a_batch, .b_batch = p->b_batch, .a_row = p->a_row, .a_col = p->a_col,
                            .b_row = p->b_row, .b_col = p->b_col, .c_row = p->n, .alpha = p->alpha};
+}
+
+/* How a constant B is kept. */
+static enum gr_gemm_store wanted_store(const gr_step *s, const gr_tensor *b)
+{
+    if (s->precision != GR_PRECISION_BF16) return store_of(b->dtype);
+    if (gr_simd_has_bfloat()) return GR_STORE_PAIRS;
+    return b->dtype == GR_FLOAT ? GR_STORE_BFLOAT : store_of(b->dtype);
+}
+
+static const char *layout_of(enum gr_gemm_store store, const gr_tensor *b)
+{
+    const gr_simd *simd = gr_simd_best();
+    if (store == GR_STORE_PAIRS) return simd->pairs;
+    return store == GR_STORE_BFLOAT && b->dtype == GR_FLOAT ? simd->bfloat : simd->name;
+}
+
+/* Room for the rounded rows of A. */
+static bool reserve_pairs(gr_step *s, const state *st)
+{
+    size_t bytes;
+    return gr_mul((size_t)st->p.m, (size_t)gr_gemm_pairs(st->p.k), &bytes) && gr_mul(bytes, sizeof(uint32_t), &bytes) &&
+           gr_add(st->inner, bytes, &s->scratch_size);
 }
 
 /* Weights that are read where they are, in each run. */
@@ -207,16 +237,14 @@ bool gr_product_prepare_packed(gr_step *s, const gr_product *p, gr_why *why)
     if (!st) return false;
     if (linear) {
         const gr_tensor *b = s->in[p->b];
-        pack_job j = {p, b, b->dtype == GR_FLOAT && s->precision == GR_PRECISION_BF16};
-        const char *layout = j.rounded ? gr_simd_best()->bfloat : gr_simd_best()->name;
+        pack_job j = {p, b, wanted_store(s, b)};
         const gr_pack_key key = {.data = b->data, .dtype = b->dtype, .rows = p->k, .cols = p->n,
-                                 .row = p->b_row, .col = p->b_col, .layout = layout};
+                                 .row = p->b_row, .col = p->b_col, .layout = layout_of(j.store, b)};
         gr_packs *packs = packs_of(s, st);
-        if (packs && (j.rounded || !take_plain(s, st, &key, packs)))
+        st->store = j.store;
+        if (j.store == GR_STORE_PAIRS && !reserve_pairs(s, st)) return gr_decline(why, "sizes overflow");
+        if (packs && (j.store != store_of(b->dtype) || !take_plain(s, st, &key, packs)))
             st->pack = gr_packs_get(packs, &key, b->size, make_pack, &j);
-        st->store = b->dtype == GR_FLOAT16 ? GR_STORE_HALF
-                    : b->dtype == GR_BFLOAT16 || j.rounded ? GR_STORE_BFLOAT
-                                                           : GR_STORE_FLOAT;
         if (!st->pack && !st->plain) {
             gr_packs_free(st->own);
             return gr_decline(why, "out of memory for packed weights");
@@ -236,7 +264,7 @@ static void widen_row(gr_dtype dtype, const void *from, int64_t n, float *to)
     if (dtype == GR_FLOAT)
         memcpy(to, from, (size_t)n * sizeof *to);
     else
-        gr_simd_best()->widen(dtype == GR_FLOAT16 ? GR_STORE_HALF : GR_STORE_BFLOAT, (size_t)n, from, to);
+        gr_simd_best()->widen(store_of(dtype), (size_t)n, from, to);
 }
 
 /* Columns of B as floats, wherever they stand. */
@@ -333,6 +361,14 @@ static gr_gemm packed_gemm(const gr_step *s, const state *st, const float *a, co
                      .residual = residual, .act = p->act, .c = c, .ldc = p->n};
 }
 
+/* A of a product with pairs: its rows, rounded into scratch. */
+static void take_rounded(gr_gemm *g, void *rows, bool ready)
+{
+    if (!ready) gr_gemm_round(g->m, g->k, g->a, g->lda, rows);
+    g->a = rows;
+    g->k = g->lda = gr_gemm_pairs(g->k);
+}
+
 gr_status gr_product_run(const gr_step *s, gr_err *err)
 {
     state *st = s->state;
@@ -346,7 +382,8 @@ gr_status gr_product_run(const gr_step *s, gr_err *err)
     if (st->dnnl) return gr_dnnl_run(st->dnnl, a, b, bias, residual, c, inner, err);
     const int64_t rows = out->elements / p->n;
     if (st->pack || st->plain) {
-        const gr_gemm g = packed_gemm(s, st, a, bias, residual, c);
+        gr_gemm g = packed_gemm(s, st, a, bias, residual, c);
+        if (st->store == GR_STORE_PAIRS) take_rounded(&g, inner, false);
         if (st->bytes) {
             gr_int8_quantize(g.m, g.k, g.a, g.lda, inner);
             gr_int8_run(&g, inner);
@@ -398,6 +435,13 @@ void gr_products_release(gr_step *s)
     s->state = NULL;
 }
 
+/* Whether two parts need nothing in scratch but the same rounded rows. */
+static bool share_rows(const state *x, const state *y)
+{
+    return x && y && x->store == GR_STORE_PAIRS && y->store == GR_STORE_PAIRS && !x->inner && !y->inner &&
+           x->p.a == y->p.a && x->p.a_row == y->p.a_row && x->p.m == y->p.m && x->p.k == y->p.k;
+}
+
 bool gr_products_prepare(gr_step *s, int count, const gr_product *p, gr_product_prepare *prepare, gr_why *why)
 {
     products *all = GR_NEW(s->arena, products);
@@ -414,6 +458,9 @@ bool gr_products_prepare(gr_step *s, int count, const gr_product *p, gr_product_
         all->scratch[i] = total;
         flops += part.flops;
         s->all_rows |= part.all_rows;
+        const bool shares = i && share_rows(all->states[i - 1], all->states[i]);
+        if (shares) all->scratch[i] = all->scratch[i - 1];
+        if (ready && shares) continue;
         if (ready && gr_add(total, (part.scratch_size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT, &total)) continue;
         s->state = all;
         gr_products_release(s);
@@ -435,16 +482,23 @@ gr_status gr_products_run(const gr_step *s, gr_err *err)
 {
     const products *all = s->state;
     gr_gemm together[GR_GEMM_MAX];
+    size_t rounded = SIZE_MAX; /* scratch of the part whose rows are */
     int n = 0;
     for (int i = 0; i < all->count; i++) {
         const state *st = all->states[i];
         const gr_step part = part_of(s, all, i);
         if (!st || !part.out[0]->elements) continue;
-        if (is_alone(st))
-            together[n++] = packed_gemm(&part, st, operand(&part, st, A), operand(&part, st, BIAS),
-                                        operand(&part, st, RESIDUAL), part.out[0]->data);
-        else
+        if (!is_alone(st)) {
             GR_TRY(gr_product_run(&part, err));
+            continue;
+        }
+        together[n] = packed_gemm(&part, st, operand(&part, st, A), operand(&part, st, BIAS),
+                                  operand(&part, st, RESIDUAL), part.out[0]->data);
+        if (st->store == GR_STORE_PAIRS) {
+            take_rounded(&together[n], (char *)part.scratch + st->inner, all->scratch[i] == rounded);
+            rounded = all->scratch[i];
+        }
+        n++;
     }
     gr_gemm_run_all(together, n);
     return GR_OK;

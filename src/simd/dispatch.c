@@ -21,6 +21,13 @@ static bool has_f16c(void)
     unsigned a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 }
+
+static bool has_bfloat(void)
+{
+    enum { AVX512_BF16 = 1 << 5 };
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & AVX512_BF16);
+}
 #endif
 
 static void choose(void)
@@ -37,7 +44,7 @@ static void choose(void)
         !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl"))
         return;
     simd = &gr_simd_avx512;
-    tiles = &gr_tiles_avx512;
+    tiles = has_bfloat() ? &gr_tiles_avx512bf16 : &gr_tiles_avx512;
 #endif
 }
 
@@ -46,9 +53,7 @@ bool gr_simd_has_bfloat(void)
     const char *claim = getenv("GRAPHRUN_BF16");
     if (claim && !strcmp(claim, "always")) return true;
 #if defined(__x86_64__)
-    enum { AVX512_BF16 = 1 << 5 };
-    unsigned a, b, c, d;
-    return gr_simd_best() == &gr_simd_avx512 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & AVX512_BF16);
+    return gr_tiles_best() == &gr_tiles_avx512bf16 && !(claim && !strcmp(claim, "never"));
 #else
     return false;
 #endif

@@ -19,6 +19,7 @@ enum {
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t quotient_up(int64_t a, int64_t b) { return a / b + (a % b != 0); }
+static int64_t element_size(enum gr_gemm_store s) { return s == GR_STORE_FLOAT || s == GR_STORE_PAIRS ? 4 : 2; }
 
 size_t gr_gemm_packed_size(int64_t k, int64_t n)
 {
@@ -68,6 +69,38 @@ void gr_gemm_pack_bfloat(int64_t k, int64_t n, const float *b, int64_t row, int6
     }
 }
 
+void gr_gemm_pack_pairs(enum gr_gemm_store from, int64_t k, int64_t n, const void *b, int64_t row, int64_t col,
+                        void *packed)
+{
+    const gr_tiles *tiles = gr_tiles_best();
+    const int64_t panels = quotient_up(n, tiles->width), size = element_size(from);
+#pragma omp parallel for schedule(dynamic) if (panels > 1 && k * panels * tiles->width > SMALL_WORK)
+    for (int64_t p = 0; p < panels; p++) {
+        const int64_t j = p * tiles->width;
+        tiles->pack_pairs(from, k, least(n - j, tiles->width), (const char *)b + j * col * size, row, col,
+                          (uint32_t *)packed + j * gr_gemm_pairs(k));
+    }
+}
+
+typedef struct rounding {
+    int64_t k, lda;
+    const float *a;
+    uint16_t *to;
+} rounding;
+
+static void round_rows(void *user, int64_t first, int64_t end, int thread)
+{
+    const rounding *r = user;
+    (void)thread;
+    for (int64_t i = first; i < end; i++)
+        gr_tiles_best()->round_row(r->k, r->a + i * r->lda, r->to + i * 2 * gr_gemm_pairs(r->k));
+}
+
+void gr_gemm_round(int64_t m, int64_t k, const float *a, int64_t lda, void *rows)
+{
+    gr_parallel_rows(m, m * k < SMALL_WORK ? 1 : gr_team_size(), round_rows, &(rounding){k, lda, a, rows});
+}
+
 /* Row tiles of one piece of a panel group. The tile's fields that depend on k and columns are set. */
 static void rows_of_piece(const gr_gemm *g, const gr_tiles *tiles, gr_tile *t, bool wide, int64_t row, int64_t end,
                           int64_t k0, int64_t j)
@@ -76,7 +109,7 @@ static void rows_of_piece(const gr_gemm *g, const gr_tiles *tiles, gr_tile *t, b
     for (int64_t i = 0; i < count; i++) {
         /* Tiles of even height: a last one of few rows would leave the multipliers idle. */
         const int64_t rows = quotient_up(end - row, count - i);
-        t->a = g->a + row * g->lda + k0;
+        t->a = (const char *)g->a + (row * g->lda + k0) * 4; /* floats or pairs */
         t->c = g->c + row * g->ldc + j;
         t->residual = g->residual ? g->residual + row * g->ldc + j : NULL;
         (wide ? tiles->wide : tiles->tile)[rows](t);
@@ -92,7 +125,7 @@ static void item(const gr_gemm *g, const gr_tiles *tiles, int64_t row, int64_t e
     const int64_t depth = g->depth ? g->depth : g->k;
     gr_tile t = {.lda = g->lda, .ldc = g->ldc, .panel = tiles->width * depth, .alpha = g->alpha,
                  .store = g->store, .act = g->act};
-    const int64_t size = g->store == GR_STORE_FLOAT ? 4 : 2;
+    const int64_t size = element_size(g->store);
     const bool streams = rows <= tiles->rows; /* B is read once: no use in keeping pieces of it */
     const int64_t pieces = streams ? 1 : quotient_up(g->k, K_BLOCK);
     int64_t k0 = 0;
@@ -121,7 +154,7 @@ size_t gr_gemm_room(int64_t k) { return gr_gemm_packed_size(k, (int64_t)PLAIN_PA
 
 static void plain_item(const gr_gemm *g, const gr_tiles *tiles, int64_t p, int64_t last, int thread)
 {
-    const size_t size = g->store == GR_STORE_FLOAT ? 4 : 2;
+    const size_t size = (size_t)element_size(g->store);
     char *room = (char *)g->room + (size_t)thread * gr_gemm_room(g->k);
     for (int64_t q = p, end; q < last; q = end) {
         end = least(last, q + PLAIN_PANELS);

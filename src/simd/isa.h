@@ -9,10 +9,10 @@
 #include "simd.h"
 
 /* One tile of a product, by one call: C[rows][cols] (+)= A[rows][k] x B[k][cols], then the epilogue if `last`. B is in
- * panels of `width` columns, each [depth][width] with k rows of it used here. */
+ * panels of `width` columns, each [depth][width] with k rows of it used here. Elements are as in gr_gemm. */
 typedef struct gr_tile {
     int64_t k;
-    const float *a;
+    const void *a;
     int64_t lda;
     const void *b;
     int64_t panel;         /* elements from one panel to the next */
@@ -38,6 +38,10 @@ typedef struct gr_tiles {
     void (*pack)(size_t size, int64_t k, int64_t cols, const void *b, int64_t row, int64_t col, void *panel);
     /* The same for floats, rounded to bfloat16. */
     void (*pack_bfloat)(int64_t k, int64_t cols, const float *b, int64_t row, int64_t col, uint16_t *panel);
+    /* The same for any numbers, and to pairs. */
+    void (*pack_pairs)(enum gr_gemm_store from, int64_t k, int64_t cols, const void *b, int64_t row, int64_t col,
+                       uint32_t *panel);
+    void (*round_row)(int64_t k, const float *x, uint16_t *to); /* the last of an odd number gets a zero beside it */
 } gr_tiles;
 
 const gr_tiles *gr_tiles_best(void);
@@ -47,6 +51,7 @@ extern const gr_tiles gr_tiles_base;
 #if defined(__x86_64__)
 extern const gr_simd gr_simd_avx2, gr_simd_avx512;
 extern const gr_tiles gr_tiles_avx2, gr_tiles_avx512;
+extern const gr_tiles gr_tiles_avx512bf16; /* with the instruction that multiplies and adds pairs */
 #endif
 
 #endif

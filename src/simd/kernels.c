@@ -236,6 +236,7 @@ static void widen(enum gr_gemm_store store, size_t n, const void *x, float *y)
 const gr_simd GR_ISA_SYMBOL(gr_simd) = {
     .name = GR_ISA_TEXT(GR_ISA),
     .bfloat = "bfloat16 " GR_ISA_TEXT(GR_ISA),
+    .pairs = "pairs of bfloat16 " GR_ISA_TEXT(GR_ISA),
     .unary = {[GR_V_EXP] = exp_, [GR_V_LOG] = log_, [GR_V_ERF] = erf_, [GR_V_TANH] = tanh_, [GR_V_SIGMOID] = sigmoid_,
               [GR_V_GELU_ERF] = gelu_erf_, [GR_V_GELU_TANH] = gelu_tanh_, [GR_V_QUICK_GELU] = quick_gelu_,
               [GR_V_SILU] = silu_, [GR_V_RELU] = relu_, [GR_V_SQRT] = sqrt_, [GR_V_NEG] = neg_, [GR_V_ABS] = abs_,

@@ -17,11 +17,14 @@ enum gr_simd_unary { /* y[i] = f(x[i]); error bounds in ulp are stated in kernel
 };
 enum gr_simd_binary { GR_V_ADD, GR_V_SUB, GR_V_MUL, GR_V_DIV, GR_V_MIN, GR_V_MAX, GR_V_BINARY_COUNT };
 
-enum gr_gemm_store { GR_STORE_FLOAT, GR_STORE_HALF, GR_STORE_BFLOAT }; /* how elements of constants are stored */
+enum gr_gemm_store { /* how elements of constants are stored */
+    GR_STORE_FLOAT, GR_STORE_HALF, GR_STORE_BFLOAT,
+    GR_STORE_PAIRS /* of packed B: words of two bfloat16 numbers, of k and, in the upper half, of k + 1 */
+};
 
 typedef struct gr_simd {
     const char *name; /* "avx512", "avx2", "base" */
-    const char *bfloat; /* the same for weights rounded to bfloat16, for caches of packed weights */
+    const char *bfloat, *pairs; /* the same for weights rounded to bfloat16 and pairs of them, for caches of packed weights */
     void (*unary[GR_V_UNARY_COUNT])(size_t n, const float *x, float *y);
     void (*binary[GR_V_BINARY_COUNT])(size_t n, const float *a, const float *b, float *y);
     void (*binary_scalar[GR_V_BINARY_COUNT])(size_t n, const float *a, float b, float *y); /* a op b */
@@ -41,7 +44,8 @@ typedef struct gr_simd {
 
 /* The best for this CPU; GRAPHRUN_ISA=base|avx2|avx512 in the environment lowers it. Never NULL. */
 const gr_simd *gr_simd_best(void);
-/* Whether the CPU multiplies bfloat16 numbers; GRAPHRUN_BF16=always in the environment says so, for tests. */
+/* Whether the CPU multiplies bfloat16 numbers; GRAPHRUN_BF16=always in the environment says so, for tests, and =never
+ * denies it. */
 bool gr_simd_has_bfloat(void);
 
 /* ---- Matrix product with a packed right-hand side: C = act(alpha * A x B + bias) + residual ----
@@ -60,10 +64,18 @@ void gr_gemm_pack_narrow(int64_t k, int64_t n, const void *b, int64_t row, int64
 
 /* Floats, rounded to bfloat16. */
 void gr_gemm_pack_bfloat(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, void *packed);
+/* Numbers of any kind, rounded to bfloat16 and in pairs: room is that of gr_gemm_pairs(k) rows of floats. */
+void gr_gemm_pack_pairs(enum gr_gemm_store from, int64_t k, int64_t n, const void *b, int64_t row, int64_t col,
+                        void *packed);
+static inline int64_t gr_gemm_pairs(int64_t k) { return k / 2 + k % 2; }
+/* Rows of A for them, gr_gemm_pairs(k) words each, one behind the other. In parallel as gr_gemm_run. */
+void gr_gemm_round(int64_t m, int64_t k, const float *a, int64_t lda, void *rows);
 
+/* Of GR_STORE_PAIRS, A and B hold words of two bfloat16 numbers, and k, lda and depth count words. Products are exact and
+ * added up in floats, the upper first. */
 typedef struct gr_gemm {
     int64_t m, n, k;
-    const float *a;
+    const void *a;        /* floats, or words */
     int64_t lda;          /* row stride of A in elements; columns are contiguous */
     const void *packed;   /* from gr_gemm_pack; elements of 16 bits are widened as they are read */
     enum gr_gemm_store store;

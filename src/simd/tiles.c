@@ -20,6 +20,8 @@
 enum { VECTORS = 2, WIDTH = VECTORS * GR_LANES, WIDEST = 4 * WIDTH };
 enum { AHEAD = 2048 }; /* bytes of B by which to prefetch, the best of 0.5 to 16 KB for cold and warm weights */
 
+typedef uint32_t word __attribute__((may_alias));
+
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
@@ -93,9 +95,22 @@ VINLINE vf load_b(const char *b, const enum gr_gemm_store store)
     switch (store) {
     case GR_STORE_HALF: return vload_half(b);
     case GR_STORE_BFLOAT: return vload_bfloat(b);
-    case GR_STORE_FLOAT: break;
+    case GR_STORE_FLOAT:
+    case GR_STORE_PAIRS: break;
     }
     return *(const vf_any *)b;
+}
+
+/* An element of A in all lanes. */
+VINLINE vf spread(const char *a, const enum gr_gemm_store store)
+{
+    if (store == GR_STORE_PAIRS) return (vf)(*(const word *)a + (vu){0});
+    return vset(*(const float *)a);
+}
+
+VINLINE vf add_product(vf sum, vf a, vf b, const enum gr_gemm_store store)
+{
+    return store == GR_STORE_PAIRS ? vfma_pairs(a, b, sum) : vfma(a, b, sum);
 }
 
 VINLINE void tile_of(const gr_tile *t, const int rows, const int panels, const enum gr_gemm_store store)
@@ -117,27 +132,26 @@ VINLINE void tile_of(const gr_tile *t, const int rows, const int panels, const e
             for (int v = 0; v < panels * VECTORS; v++) acc[r][v] = vload(sums + r * stride + v * GR_LANES);
         }
     }
-    const int size = store == GR_STORE_FLOAT ? 4 : 2;
-    const char *b = t->b;
-    const float *a[(ROWS + 2) / 3]; /* one pointer for three rows of A */
-    const int64_t lda = t->lda, panel = t->panel * size;
+    const int size = store == GR_STORE_FLOAT || store == GR_STORE_PAIRS ? 4 : 2;
+    const char *b = t->b, *a[(ROWS + 2) / 3]; /* one pointer for three rows of A */
+    const int64_t lda = t->lda * 4, panel = t->panel * size;
     UNROLL
-    for (int r = 0; r < rows; r += 3) a[r / 3] = t->a + r * lda;
+    for (int r = 0; r < rows; r += 3) a[r / 3] = (const char *)t->a + r * lda;
     for (int64_t k = t->k; k > 0; k--) {
         __builtin_prefetch(b + AHEAD);
         if (WIDTH * size > 64) __builtin_prefetch(b + AHEAD + 64);
         vf bv[4 * VECTORS];
         UNROLL
-        for (int v = 0; v < panels * VECTORS; v++) 
+        for (int v = 0; v < panels * VECTORS; v++)
             bv[v] = load_b(b + v / VECTORS * panel + v % VECTORS * GR_LANES * size, store);
         UNROLL
         for (int r = 0; r < rows; r++) {
-            const vf av = vset(a[r / 3][r % 3 * lda]);
+            const vf av = spread(a[r / 3] + r % 3 * lda, store);
             UNROLL
-            for (int v = 0; v < panels * VECTORS; v++) acc[r][v] = vfma(av, bv[v], acc[r][v]);
+            for (int v = 0; v < panels * VECTORS; v++) acc[r][v] = add_product(acc[r][v], av, bv[v], store);
         }
         UNROLL
-        for (int r = 0; r < rows; r += 3) a[r / 3]++;
+        for (int r = 0; r < rows; r += 3) a[r / 3] += 4;
         b += WIDTH * size;
     }
     UNROLL
@@ -157,6 +171,7 @@ VINLINE void tile(const gr_tile *t, const int rows, const int panels)
     case GR_STORE_FLOAT: tile_of(t, rows, panels, GR_STORE_FLOAT); break;
     case GR_STORE_HALF: tile_of(t, rows, panels, GR_STORE_HALF); break;
     case GR_STORE_BFLOAT: tile_of(t, rows, panels, GR_STORE_BFLOAT); break;
+    case GR_STORE_PAIRS: tile_of(t, rows, panels, GR_STORE_PAIRS); break;
     }
 }
 
@@ -222,22 +237,61 @@ static void pack(size_t size, int64_t k, int64_t cols, const void *b, int64_t ro
         pack_of(4, k, cols, b, row, col, panel);
 }
 
-/* To the nearest, halves to even; NaN stays NaN. */
-static uint16_t bfloat_of(float x)
+/* A row of a panel, as it is stored. */
+VINLINE void columns_of(const int64_t size, int64_t cols, const char *b, int64_t col, char *to)
 {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    const uint32_t rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16, nan = bits >> 16 | 0x40;
-    return (uint16_t)((bits & 0x7FFFFFFF) > 0x7F800000 ? nan : rounded);
+    if (col == 1)
+        memcpy(to, b, (size_t)(cols * size));
+    else
+        for (int64_t j = 0; j < cols; j++) memcpy(to + j * size, b + j * col * size, (size_t)size);
 }
 
 static void pack_bfloat(int64_t k, int64_t cols, const float *b, int64_t row, int64_t col, uint16_t *panel)
 {
     float columns[WIDTH] = {0};
-    for (int64_t i = 0; i < k; i++, b += row, panel += WIDTH) {
-        for (int64_t j = 0; j < cols; j++) memcpy(&columns[j], b + j * col, sizeof *b);
-        for (int j = 0; j < WIDTH; j++) panel[j] = bfloat_of(columns[j]);
+    for (int64_t i = 0; i < k; i++, panel += WIDTH) {
+        columns_of(sizeof *b, cols, (const char *)(b + i * row), col, (char *)columns);
+        for (int j = 0; j < WIDTH; j += GR_LANES) vstore_bfloat(panel + j, vload(columns + j));
     }
+}
+
+VINLINE void pack_pairs_of(const enum gr_gemm_store from, int64_t k, int64_t cols, const char *b, int64_t row,
+                           int64_t col, uint32_t *panel)
+{
+    const int64_t size = from == GR_STORE_FLOAT ? 4 : 2;
+    char columns[2][WIDTH * 4] = {{0}};
+    uint16_t rounded[2][WIDTH];
+    for (int64_t i = 0; i < k; i += 2, panel += WIDTH) {
+        columns_of(size, cols, b + i * row * size, col, columns[0]);
+        if (i + 1 < k)
+            columns_of(size, cols, b + (i + 1) * row * size, col, columns[1]);
+        else
+            memset(columns[1], 0, sizeof columns[1]);
+        for (int h = 0; h < 2; h++)
+            for (int j = 0; j < WIDTH; j += GR_LANES) vstore_bfloat(rounded[h] + j, load_b(columns[h] + j * size, from));
+        for (int j = 0; j < WIDTH; j++) panel[j] = rounded[0][j] | (uint32_t)rounded[1][j] << 16;
+    }
+}
+
+static void pack_pairs(enum gr_gemm_store from, int64_t k, int64_t cols, const void *b, int64_t row, int64_t col,
+                       uint32_t *panel)
+{
+    switch (from) {
+    case GR_STORE_FLOAT: pack_pairs_of(GR_STORE_FLOAT, k, cols, b, row, col, panel); break;
+    case GR_STORE_HALF: pack_pairs_of(GR_STORE_HALF, k, cols, b, row, col, panel); break;
+    case GR_STORE_BFLOAT: pack_pairs_of(GR_STORE_BFLOAT, k, cols, b, row, col, panel); break;
+    case GR_STORE_PAIRS: break; /* no matrix comes in them */
+    }
+}
+
+static void round_row(int64_t k, const float *x, uint16_t *to)
+{
+    int64_t i = 0;
+    for (; i + GR_LANES <= k; i += GR_LANES) vstore_bfloat(to + i, vload(x + i));
+    if (i == k) return;
+    uint16_t last[GR_LANES];
+    vstore_bfloat(last, vload_part(x + i, (size_t)(k - i)));
+    memcpy(to + i, last, (size_t)gr_gemm_pairs(k - i) * sizeof(uint32_t));
 }
 
 const gr_tiles GR_ISA_SYMBOL(gr_tiles) = {
@@ -258,4 +312,6 @@ const gr_tiles GR_ISA_SYMBOL(gr_tiles) = {
     .wide_panels = {0, 4, 2},
     .pack = pack,
     .pack_bfloat = pack_bfloat,
+    .pack_pairs = pack_pairs,
+    .round_row = round_row,
 };
