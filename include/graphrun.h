@@ -45,7 +45,7 @@ extern "C" {
 
 /* The version of the library that is linked, as major * 10000 + minor * 100 + patch. */
 GR_API int gr_version(void);
-/* The same as "0.1.0", and that of the oneDNN that is linked, as "2.6.3". Static strings. */
+/* The same as "0.1.0", and that of oneDNN, as "2.6.3", or "none" if it cannot be loaded. Static strings. */
 GR_API const char *gr_version_string(void);
 GR_API const char *gr_onednn_version_string(void);
 
