@@ -2,9 +2,11 @@
  *
  * Parallel loops: every piece once, numbers of threads that nobody shares, loops in loops, several callers, forks.
  */
+#define _GNU_SOURCE
 #include "exec/threads.h"
 #include "support.h"
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -123,9 +125,71 @@ static void test_fork(void)
     CU_ASSERT_EQUAL(status, 0);
 }
 
+enum { NAP = 5000, PATIENCE = 2000 }; /* microseconds; naps until a worker should have come */
+
+typedef struct taken {
+    _Atomic int core, others; /* where the worker was at the end of its piece; cores that it may use at its start */
+    int caller;
+} taken;
+
+/* The caller's piece ends when the worker has begun one; the worker leaves its core in the middle of its own. */
+static void lose_core(void *user, int64_t i, int thread)
+{
+    taken *t = user;
+    cpu_set_t cores;
+    (void)i;
+    if (thread == 0) {
+        for (int n = 0; n < PATIENCE && t->others == 0; n++) usleep(NAP / 5);
+        t->caller = sched_getcpu();
+        return;
+    }
+    sched_getaffinity(0, sizeof cores, &cores);
+    t->others = CPU_COUNT(&cores);
+    usleep(4 * NAP);
+    t->core = sched_getcpu();
+}
+
+/* A worker without a core gets the caller's, keeps away from it for a while, and then may go anywhere again. */
+static void test_lost_core(void)
+{
+    cpu_set_t all;
+    CU_ASSERT_EQUAL_FATAL(sched_getaffinity(0, sizeof all, &all), 0);
+    const int cores = CPU_COUNT(&all);
+    if (cores < 2) return;
+    taken first = {0}, second = {0}, later = {0};
+    gr_parallel(2, 2, lose_core, &first);
+    CU_ASSERT_EQUAL(first.others, cores);
+    /* The caller may itself be moved by the system between its piece and its waiting, but not again and again. */
+    for (int n = 0; n < 10 && first.core != first.caller; n++) gr_parallel(2, 2, lose_core, &first);
+    CU_ASSERT_EQUAL(first.core, first.caller);
+    gr_parallel(2, 2, lose_core, &second);
+    CU_ASSERT_EQUAL(second.others, cores - 1);
+    int counts[ITEMS] = {0};
+    for (int n = 0; n < LOOPS; n++) gr_parallel(2, 2, add_one, counts);
+    gr_parallel(2, 2, lose_core, &later);
+    CU_ASSERT_EQUAL(later.others, cores);
+    CU_ASSERT_EQUAL(sched_getaffinity(0, sizeof all, &all), 0);
+    CU_ASSERT_EQUAL(CPU_COUNT(&all), cores);
+}
+
+static void *with_own_team(void *user)
+{
+    (void)user;
+    test_lost_core();
+    return NULL;
+}
+
+static void test_cores(void)
+{
+    pthread_t thread;
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, with_own_team, NULL), 0);
+    pthread_join(thread, NULL);
+}
+
 static CU_TestInfo tests[] = {{"every piece once", test_pieces},
                               {"several callers", test_callers},
                               {"loops in loops", test_nested},
+                              {"a worker that loses its core", test_cores},
                               {"after a fork", test_fork},
                               CU_TEST_INFO_NULL};
 

@@ -2,8 +2,9 @@
  *
  * Parallel loops on threads that a calling thread keeps. Each thread takes one piece after another from a counter, and
  * the caller waits only for those that have taken a piece: a worker whose core another process has taken, or that wakes
- * late, holds nobody up, as it would at the barrier of an OpenMP team. Who waits spins briefly and then sleeps: the
- * scheduler can move a thread that stands behind another process to the core that has become free.
+ * late, holds nobody up, as it would at the barrier of an OpenMP team. Who waits spins briefly and then sleeps. A
+ * worker that was put off its core in the middle of a piece gets the core of the waiting caller, and goes back
+ * afterwards.
  */
 #define _GNU_SOURCE
 #include "threads.h"
@@ -12,14 +13,21 @@
 #include <linux/futex.h>
 #include <omp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Turns of the waiting loop, some 20 microseconds: as long as the steps between two loops of a model take. */
 enum { SPINS = 1000, LINE = 64 };
+enum {
+    GLANCE = 200,        /* turns in which a running thread's processor time is seen to grow */
+    LOOK_AGAIN = 200000, /* nanoseconds that the caller sleeps before it looks again which workers run */
+    CALM = 64,           /* loops that go by undisturbed before a worker may go where it likes */
+};
 
 /* The gate counts workers in the loop. While OPEN is set more may come; WAITS: the caller sleeps until it is 0. */
 #define OPEN  (1u << 31)
@@ -31,6 +39,12 @@ typedef struct worker {
     struct team *team;
     pthread_t thread;
     int number; /* from 1 on; the caller is 0 */
+    _Atomic pid_t id;
+    _Atomic int core;    /* where it joined the loop */
+    _Atomic bool within; /* the loop */
+    /* The caller's: */
+    bool fetched; /* to the caller's core */
+    int calm;     /* loops that it is still kept off the caller's core */
 } worker;
 
 typedef struct team {
@@ -43,6 +57,8 @@ typedef struct team {
     pid_t process;
     _Atomic bool ends;
     int wanted, count; /* workers asked for; workers that could be started */
+    bool movable;
+    cpu_set_t cores;
     worker workers[];
 } team;
 
@@ -52,9 +68,9 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t key;
 static bool has_key;
 
-static void futex_wait(_Atomic unsigned *word, unsigned value)
+static void futex_wait(_Atomic unsigned *word, unsigned value, const struct timespec *most)
 {
-    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, most, NULL, 0);
 }
 
 static void futex_wake(_Atomic unsigned *word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0); }
@@ -76,14 +92,18 @@ static void take_pieces(team *t, int number)
 
 /* ---- workers ---- */
 
-static void join_loop(team *t, int number)
+static void join_loop(worker *w)
 {
+    team *t = w->team;
     unsigned gate = atomic_load(&t->gate);
     do {
         if (!(gate & OPEN)) return;
     } while (!atomic_compare_exchange_weak(&t->gate, &gate, gate + 1));
     /* The fields of the loop stay as they are until we leave. */
-    if (number < t->threads) take_pieces(t, number);
+    w->core = sched_getcpu();
+    w->within = true;
+    if (w->number < t->threads) take_pieces(t, w->number);
+    w->within = false;
     if (atomic_fetch_sub(&t->gate, 1) == WAITS + 1) futex_wake(&t->gate);
 }
 
@@ -94,13 +114,14 @@ static void await_call(worker *w, unsigned seen)
         relax();
     }
     atomic_store(&w->asleep, true);
-    while (atomic_load(&w->calls) == seen) futex_wait(&w->calls, seen);
+    while (atomic_load(&w->calls) == seen) futex_wait(&w->calls, seen, NULL);
     atomic_store(&w->asleep, false);
 }
 
 static void *work(void *user)
 {
     worker *w = user;
+    w->id = (pid_t)syscall(SYS_gettid);
     gr_flush_denormals();
     omp_set_num_threads(1);
     inside = true;
@@ -108,7 +129,7 @@ static void *work(void *user)
         await_call(w, seen);
         seen = atomic_load(&w->calls);
         if (w->team->ends) return NULL;
-        join_loop(w->team, w->number);
+        join_loop(w);
     }
 }
 
@@ -142,6 +163,7 @@ static team *team_new(int wanted)
     pthread_once(&once, make_key);
     if (!has_key || !(t = aligned_alloc(LINE, (size + LINE - 1) / LINE * LINE))) return NULL;
     *t = (team){.process = getpid(), .wanted = wanted};
+    t->movable = sched_getaffinity(0, sizeof t->cores, &t->cores) == 0 && CPU_COUNT(&t->cores) > 1;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are for the program's threads */
     for (int i = 0; i < wanted; i++) {
@@ -167,17 +189,75 @@ bool gr_in_parallel(void) { return inside || omp_in_parallel(); }
 
 int gr_team_size(void) { return gr_in_parallel() ? 1 : omp_get_max_threads(); }
 
+/* ---- workers whose core has been taken ---- */
+
+static int64_t processor_time(const worker *w)
+{
+    clockid_t clock;
+    struct timespec t = {0};
+    if (pthread_getcpuclockid(w->thread, &clock) == 0) clock_gettime(clock, &t);
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+static bool stands_still(worker *w)
+{
+    if (!w->within || w->fetched) return false;
+    const int64_t before = processor_time(w);
+    for (int i = 0; i < GLANCE; i++) relax();
+    return processor_time(w) == before && w->within;
+}
+
+/* One worker that has a piece and no core is moved to ours, which we are about to leave. */
+static void fetch_worker(team *t)
+{
+    const int here = sched_getcpu();
+    if (!t->movable || here < 0 || here >= CPU_SETSIZE || !CPU_ISSET(here, &t->cores)) return;
+    for (int i = 0; i < t->count; i++) {
+        worker *w = &t->workers[i];
+        if (!stands_still(w)) continue;
+        cpu_set_t ours;
+        CPU_ZERO(&ours);
+        CPU_SET(here, &ours);
+        w->fetched = sched_setaffinity(w->id, sizeof ours, &ours) == 0;
+        return;
+    }
+}
+
+/* Fetched workers back to where they were, and for a while not to our core: waking there, they would wait behind us. */
+static void send_back(team *t)
+{
+    for (int i = 0; i < t->count; i++) {
+        worker *w = &t->workers[i];
+        if (w->fetched) {
+            cpu_set_t there, others = t->cores;
+            const int core = w->core, here = sched_getcpu();
+            CPU_ZERO(&there);
+            CPU_SET(core, &there);
+            sched_setaffinity(w->id, sizeof there, &there);
+            if (here >= 0 && here < CPU_SETSIZE) CPU_CLR(here, &others);
+            sched_setaffinity(w->id, sizeof others, &others);
+            w->fetched = false;
+            w->calm = CALM;
+        } else if (w->calm > 0 && --w->calm == 0) {
+            sched_setaffinity(w->id, sizeof t->cores, &t->cores);
+        }
+    }
+}
+
 /* No worker may come any more; wait for those that are in. */
 static void close_gate(team *t)
 {
     unsigned gate = atomic_fetch_and(&t->gate, ~OPEN) & ~OPEN;
     for (int i = 0; gate && i < SPINS; i++, gate = atomic_load(&t->gate)) relax();
     while (gate & ~WAITS) {
-        if (gate & WAITS || atomic_compare_exchange_weak(&t->gate, &gate, gate | WAITS))
-            futex_wait(&t->gate, gate | WAITS);
+        fetch_worker(t);
+        gate = atomic_load(&t->gate);
+        if ((gate & ~WAITS) && (gate & WAITS || atomic_compare_exchange_weak(&t->gate, &gate, gate | WAITS)))
+            futex_wait(&t->gate, gate | WAITS, &(struct timespec){0, LOOK_AGAIN});
         gate = atomic_load(&t->gate);
     }
     atomic_store(&t->gate, 0);
+    send_back(t);
 }
 
 void gr_parallel(int64_t items, int threads, gr_piece *piece, void *user)
