@@ -282,27 +282,37 @@ const gr_itiles GR_ISA_SYMBOL(gr_itiles) = {NAME, "panels of " NAME, WIDTH, ROWS
 #if GR_LANES == 16
 #define VNNI           __attribute__((target("avx512vnni")))
 #define DOT(acc, a, b) (vu) _mm512_dpbusd_epi32((__m512i)(acc), (__m512i)(a), (__m512i)(b))
+#define VNNI_ROWS      12
 #else
 #define VNNI           __attribute__((target("avxvnni")))
 #define DOT(acc, a, b) (vu) _mm256_dpbusd_avx_epi32((__m256i)(acc), (__m256i)(a), (__m256i)(b))
+#define VNNI_ROWS      6
 #endif
+enum { AHEAD = 2048 }; /* bytes of B by which to prefetch, as for floats */
 
-/* All fours are of one class and keep their order. */
+/* All fours are of one class and keep their order. Two results a cycle, each ready after five, take ten sums or more. */
 #define VNNI_TILE(rows)                                                                                                \
     static VNNI void vnni_##rows(const gr_itile *t)                                                                    \
     {                                                                                                                  \
-        vu acc[ROWS][2];                                                                                               \
-        const uint8_t *a = t->a;                                                                                       \
+        vu acc[VNNI_ROWS][2];                                                                                          \
+        const int64_t lda = t->lda;                                                                                    \
         const int8_t *b = t->b;                                                                                        \
+        const uint8_t *a[(rows + 2) / 3]; /* one pointer for three rows */                                             \
+        UNROLL                                                                                                         \
+        for (int r = 0; r < rows; r += 3) a[r / 3] = t->a + r * lda;                                                   \
         begin(t, rows, acc);                                                                                           \
-        for (int i = t->count[GR_ONE_FOUR]; i > 0; i--, a += 4, b += 4 * WIDTH) {                                                   \
+        for (int i = t->count[GR_ONE_FOUR]; i > 0; i--, b += 4 * WIDTH) {                                              \
             const vi b0 = load_b(b), b1 = load_b(b + 4 * GR_LANES);                                                    \
+            __builtin_prefetch(b + AHEAD);                                                                             \
+            if (4 * WIDTH > 64) __builtin_prefetch(b + AHEAD + 64);                                                    \
             UNROLL                                                                                                     \
             for (int r = 0; r < rows; r++) {                                                                           \
-                const vi four = four_of(a + r * t->lda);                                                               \
+                const vi four = four_of(a[r / 3] + r % 3 * lda);                                                       \
                 acc[r][0] = DOT(acc[r][0], four, b0);                                                                  \
                 acc[r][1] = DOT(acc[r][1], four, b1);                                                                  \
             }                                                                                                          \
+            UNROLL                                                                                                     \
+            for (int r = 0; r < rows; r += 3) a[r / 3] += 4;                                                           \
         }                                                                                                              \
         finish(t, rows, acc);                                                                                          \
     }
@@ -310,13 +320,23 @@ VNNI_TILE(1)
 VNNI_TILE(2)
 VNNI_TILE(3)
 VNNI_TILE(4)
-#if ROWS == 8
 VNNI_TILE(5)
 VNNI_TILE(6)
+#if VNNI_ROWS == 12
 VNNI_TILE(7)
 VNNI_TILE(8)
+VNNI_TILE(9)
+VNNI_TILE(10)
+VNNI_TILE(11)
+VNNI_TILE(12)
 #endif
 
 const gr_itiles GR_ISA_SYMBOL(gr_itiles_vnni) = {
-    NAME " VNNI", "panels of " NAME " VNNI", WIDTH, ROWS, GR_BYTES_ALWAYS, TILES(vnni_), AROUND};
+    NAME " VNNI", "panels of " NAME " VNNI", WIDTH, VNNI_ROWS, GR_BYTES_ALWAYS,
+    {NULL, vnni_1, vnni_2, vnni_3, vnni_4, vnni_5, vnni_6,
+#if VNNI_ROWS == 12
+     vnni_7, vnni_8, vnni_9, vnni_10, vnni_11, vnni_12
+#endif
+    },
+    AROUND};
 #endif

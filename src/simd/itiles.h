@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { GR_ITILE_ROWS_MAX = 8, GR_ITILE_WIDTH_MAX = 32, GR_ITILE_K = 1024 };
+enum { GR_ITILE_ROWS_MAX = 12, GR_ITILE_WIDTH_MAX = 32, GR_ITILE_K = 1024 };
 
 enum gr_itile_class { GR_FOUR_FOURS, GR_TWO_FOURS, GR_ONE_FOUR, GR_WIDE_FOUR, GR_ITILE_CLASSES };
 
