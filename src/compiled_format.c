@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "compiled_format.h"
-#include "ops/dnnl.h"
+#include "graphrun.h"
 #include "simd/igemm.h"
+#include "simd/simd.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -48,7 +49,6 @@ void gr_compiled_maker(char *text, size_t room)
 {
     memset(text, 0, room);
     const gr_simd *simd = gr_simd_best();
-    snprintf(text, room, "graphrun %s, kernels %s, %s and %s, oneDNN %s for %x", gr_version_string(), simd->name,
-             gr_simd_has_bfloat() ? simd->pairs : simd->bfloat, gr_igemm_layout(false), gr_dnnl_version(),
-             gr_dnnl_target());
+    snprintf(text, room, "graphrun %s, kernels %s, %s and %s", gr_version_string(), simd->name,
+             gr_simd_has_bfloat() ? simd->pairs : simd->bfloat, gr_igemm_layout(false));
 }

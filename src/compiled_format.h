@@ -25,7 +25,7 @@ typedef struct gr_compiled_header {
     uint64_t sources_offset, source_count; /* files with plain weights, the model first; none if it stands for itself */
     uint64_t text_offset, text_size;       /* strings with NUL; to the end of the file */
     uint32_t flags, precision;
-    char maker[256]; /* library, kernels and oneDNN that packs are good for */
+    char maker[256]; /* library and kernels that packs are good for; oneDNN's say so themselves */
 } gr_compiled_header;
 
 typedef struct gr_compiled_pack_row {
@@ -44,7 +44,7 @@ typedef struct gr_compiled_source_row {
 
 /* Differs whenever one word of eight bytes does. Large memory is read by all threads. */
 uint64_t gr_compiled_hash(uint64_t seed, const void *data, size_t size);
-/* Library, kernels and oneDNN of this process. */
+/* Library and kernels of this process. */
 void gr_compiled_maker(char *text, size_t room);
 
 #endif

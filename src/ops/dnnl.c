@@ -8,7 +8,7 @@
  * table holds. Nothing is created in a run: the handles of memory objects are changed, and scratch comes from the step.
  */
 #include "dnnl.h"
-#include <oneapi/dnnl/dnnl.h>
+#include "dnnl_calls.h"
 #include <omp.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -29,27 +29,27 @@ typedef const_dnnl_memory_desc_t desc_ref;
 static desc_ref ref(const desc *d) { return *d; }
 static bool desc_strided(desc *d, int n, const dnnl_dim_t *dims, const dnnl_dim_t *strides)
 {
-    return dnnl_memory_desc_create_with_strides(d, n, dims, dnnl_f32, strides) == dnnl_success;
+    return dnnl.memory_desc_create_with_strides(d, n, dims, dnnl_f32, strides) == dnnl_success;
 }
 static bool desc_any(desc *d, int n, const dnnl_dim_t *dims)
 {
-    return dnnl_memory_desc_create_with_tag(d, n, dims, dnnl_f32, dnnl_format_tag_any) == dnnl_success;
+    return dnnl.memory_desc_create_with_tag(d, n, dims, dnnl_f32, dnnl_format_tag_any) == dnnl_success;
 }
-static bool desc_copy(desc *d, desc_ref from) { return dnnl_memory_desc_clone(d, from) == dnnl_success; }
+static bool desc_copy(desc *d, desc_ref from) { return dnnl.memory_desc_clone(d, from) == dnnl_success; }
 static uint64_t desc_hash(const desc *d) { return (uint64_t)(uintptr_t)*d; } /* opaque: like no other */
 static void desc_free(desc *d)
 {
-    if (*d) dnnl_memory_desc_destroy(*d);
+    if (*d) dnnl.memory_desc_destroy(*d);
     *d = NULL;
 }
 static dnnl_status_t matmul_desc(dnnl_primitive_desc_t *pd, dnnl_engine_t engine, const desc *a, const desc *b,
                                  const desc *bias, const desc *c, dnnl_primitive_attr_t attr)
 {
-    return dnnl_matmul_primitive_desc_create(pd, engine, *a, *b, bias ? *bias : NULL, *c, attr);
+    return dnnl.matmul_primitive_desc_create(pd, engine, *a, *b, bias ? *bias : NULL, *c, attr);
 }
 static dnnl_status_t append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t kind, float alpha)
 {
-    return dnnl_post_ops_append_eltwise(ops, kind, alpha, 0);
+    return dnnl.post_ops_append_eltwise(ops, kind, alpha, 0);
 }
 #else
 typedef dnnl_memory_desc_t desc;
@@ -57,11 +57,11 @@ typedef const dnnl_memory_desc_t *desc_ref;
 static desc_ref ref(const desc *d) { return d; }
 static bool desc_strided(desc *d, int n, const dnnl_dim_t *dims, const dnnl_dim_t *strides)
 {
-    return dnnl_memory_desc_init_by_strides(d, n, dims, dnnl_f32, strides) == dnnl_success;
+    return dnnl.memory_desc_init_by_strides(d, n, dims, dnnl_f32, strides) == dnnl_success;
 }
 static bool desc_any(desc *d, int n, const dnnl_dim_t *dims)
 {
-    return dnnl_memory_desc_init_by_tag(d, n, dims, dnnl_f32, dnnl_format_tag_any) == dnnl_success;
+    return dnnl.memory_desc_init_by_tag(d, n, dims, dnnl_f32, dnnl_format_tag_any) == dnnl_success;
 }
 static bool desc_copy(desc *d, desc_ref from)
 {
@@ -79,12 +79,12 @@ static dnnl_status_t matmul_desc(dnnl_primitive_desc_t *pd, dnnl_engine_t engine
                                  const desc *bias, const desc *c, dnnl_primitive_attr_t attr)
 {
     dnnl_matmul_desc_t d;
-    dnnl_status_t status = dnnl_matmul_desc_init(&d, a, b, bias, c);
-    return status == dnnl_success ? dnnl_primitive_desc_create(pd, &d, attr, engine, NULL) : status;
+    dnnl_status_t status = dnnl.matmul_desc_init(&d, a, b, bias, c);
+    return status == dnnl_success ? dnnl.primitive_desc_create(pd, &d, attr, engine, NULL) : status;
 }
 static dnnl_status_t append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t kind, float alpha)
 {
-    return dnnl_post_ops_append_eltwise(ops, 1, kind, alpha, 0);
+    return dnnl.post_ops_append_eltwise(ops, 1, kind, alpha, 0);
 }
 #endif
 
@@ -95,8 +95,6 @@ static void desc_release(void *d)
 }
 
 /* ---- the process-wide part: engine and primitives ---- */
-
-unsigned gr_dnnl_target(void) { return (unsigned)dnnl_get_effective_cpu_isa(); }
 
 typedef struct primitive {
     struct primitive *next;
@@ -111,44 +109,71 @@ typedef struct primitive {
 } primitive;
 
 static struct {
-    pthread_once_t once;
+    bool loaded;
+    char layout[64];      /* what packs of weights are good for */
     dnnl_engine_t engine; /* NULL: oneDNN cannot be used */
     enum { AUTO, NEVER, ALWAYS, SLOW } mode; /* SLOW: its fast kind does not exist for this CPU */
     pthread_mutex_t lock; /* for what follows */
     primitive *list;
     int count;
     unsigned long time;
-} shared = {.once = PTHREAD_ONCE_INIT, .lock = PTHREAD_MUTEX_INITIALIZER};
+} shared = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* Version 2 has its fast kind with AVX-512 only; elsewhere nothing of the library need be started. */
-static bool may_be_fast(void)
-{
-    return DNNL_VERSION_MAJOR >= 3 || (gr_dnnl_target() & AVX512_CORE) == AVX512_CORE;
-}
+/* Version 2 has its fast kind with AVX-512 only; elsewhere the library need not even be loaded. */
+static bool may_be_fast(void) { return DNNL_VERSION_MAJOR >= 3 || !strcmp(gr_simd_best()->name, "avx512"); }
 
-static void start(void)
+static void load(void) { shared.loaded = dnnl_load(); }
+
+static bool loaded(void)
 {
-    const char *mode = getenv("GRAPHRUN_DNNL");
-    if (!may_be_fast()) shared.mode = SLOW;
-    if (mode && !strcmp(mode, "never")) shared.mode = NEVER;
-    if (mode && !strcmp(mode, "always")) shared.mode = ALWAYS;
-    if (shared.mode == SLOW) return;
-    int capacity;
-    if (!getenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY") && dnnl_get_primitive_cache_capacity(&capacity) == dnnl_success &&
-        capacity > LIBRARY_CACHE)
-        dnnl_set_primitive_cache_capacity(LIBRARY_CACHE);
-    if (dnnl_engine_create(&shared.engine, dnnl_cpu, 0) != dnnl_success) shared.engine = NULL;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, load);
+    return shared.loaded;
 }
 
 const char *gr_dnnl_version(void)
 {
     static char text[32];
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    if (!loaded()) return "none";
     pthread_mutex_lock(&lock);
-    const dnnl_version_t *v = dnnl_version();
+    const dnnl_version_t *v = dnnl.version();
     if (!text[0]) snprintf(text, sizeof text, "%d.%d.%d", v->major, v->minor, v->patch);
     pthread_mutex_unlock(&lock);
     return text;
+}
+
+static void choose_mode(void)
+{
+    const char *mode = getenv("GRAPHRUN_DNNL");
+    if (!may_be_fast()) shared.mode = SLOW;
+    if (mode && !strcmp(mode, "never")) shared.mode = NEVER;
+    if (mode && !strcmp(mode, "always")) shared.mode = ALWAYS;
+}
+
+static void start(void)
+{
+    int capacity;
+    if (!loaded()) return;
+    const unsigned target = (unsigned)dnnl.get_effective_cpu_isa();
+    if (shared.mode == AUTO && DNNL_VERSION_MAJOR < 3 && (target & AVX512_CORE) != AVX512_CORE) return;
+    snprintf(shared.layout, sizeof shared.layout, "oneDNN %s for %x", gr_dnnl_version(), target);
+    if (!getenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY") && dnnl.get_primitive_cache_capacity(&capacity) == dnnl_success &&
+        capacity > LIBRARY_CACHE)
+        dnnl.set_primitive_cache_capacity(LIBRARY_CACHE);
+    if (dnnl.engine_create(&shared.engine, dnnl_cpu, 0) != dnnl_success) shared.engine = NULL;
+}
+
+/* Whether a product may be the library's; it is loaded then. */
+static bool is_used(bool constant_weights, gr_why *why)
+{
+    static pthread_once_t chosen = PTHREAD_ONCE_INIT, started = PTHREAD_ONCE_INIT;
+    pthread_once(&chosen, choose_mode);
+    if (shared.mode == NEVER) return gr_decline(why, "oneDNN is switched off");
+    if (shared.mode == SLOW) return gr_decline(why, "oneDNN is fast with AVX-512 only");
+    if (constant_weights && shared.mode != ALWAYS) return gr_decline(why, "constant weights are for the packed kernel");
+    pthread_once(&started, start);
+    return shared.engine || gr_decline(why, "oneDNN is not usable here");
 }
 
 /* ---- descriptors of a product ---- */
@@ -213,25 +238,25 @@ static bool epilogue(const gr_dnnl_spec *s, const desc *c, dnnl_post_ops_t ops)
     case GR_ACT_SILU: status = append_eltwise(ops, dnnl_eltwise_swish, 1); break;
     case GR_ACT_QUICK_GELU: status = append_eltwise(ops, dnnl_eltwise_swish, 1.702f); break;
     }
-    if (status == dnnl_success && s->residual) status = dnnl_post_ops_append_binary(ops, dnnl_binary_add, ref(c));
+    if (status == dnnl_success && s->residual) status = dnnl.post_ops_append_binary(ops, dnnl_binary_add, ref(c));
     return status == dnnl_success;
 }
 
 static bool attributes(const gr_dnnl_spec *s, const desc *c, dnnl_primitive_attr_t *attr)
 {
     dnnl_post_ops_t ops = NULL;
-    bool good = dnnl_primitive_attr_create(attr) == dnnl_success &&
-                dnnl_primitive_attr_set_scratchpad_mode(*attr, dnnl_scratchpad_mode_user) == dnnl_success &&
-                dnnl_post_ops_create(&ops) == dnnl_success && epilogue(s, c, ops) &&
-                dnnl_primitive_attr_set_post_ops(*attr, ops) == dnnl_success;
-    if (ops) dnnl_post_ops_destroy(ops);
+    bool good = dnnl.primitive_attr_create(attr) == dnnl_success &&
+                dnnl.primitive_attr_set_scratchpad_mode(*attr, dnnl_scratchpad_mode_user) == dnnl_success &&
+                dnnl.post_ops_create(&ops) == dnnl_success && epilogue(s, c, ops) &&
+                dnnl.primitive_attr_set_post_ops(*attr, ops) == dnnl_success;
+    if (ops) dnnl.post_ops_destroy(ops);
     return good;
 }
 
 static const char *implementation(const_dnnl_primitive_desc_t pd)
 {
     const char *name = NULL;
-    if (dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name) != dnnl_success || !name) return "unknown";
+    if (dnnl.primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name) != dnnl_success || !name) return "unknown";
     return name;
 }
 
@@ -251,22 +276,22 @@ static bool reorder(const desc *from, const void *source, const desc *to, void *
     dnnl_primitive_t object = NULL;
     dnnl_memory_t in = NULL, out = NULL;
     dnnl_stream_t stream = NULL;
-    bool good = dnnl_reorder_primitive_desc_create(&pd, ref(from), shared.engine, ref(to), shared.engine, NULL) ==
+    bool good = dnnl.reorder_primitive_desc_create(&pd, ref(from), shared.engine, ref(to), shared.engine, NULL) ==
                     dnnl_success &&
-                dnnl_primitive_create(&object, pd) == dnnl_success &&
-                dnnl_memory_create(&in, ref(from), shared.engine, (void *)(uintptr_t)source) == dnnl_success &&
-                dnnl_memory_create(&out, ref(to), shared.engine, target) == dnnl_success &&
-                dnnl_stream_create(&stream, shared.engine, dnnl_stream_default_flags) == dnnl_success;
+                dnnl.primitive_create(&object, pd) == dnnl_success &&
+                dnnl.memory_create(&in, ref(from), shared.engine, (void *)(uintptr_t)source) == dnnl_success &&
+                dnnl.memory_create(&out, ref(to), shared.engine, target) == dnnl_success &&
+                dnnl.stream_create(&stream, shared.engine, dnnl_stream_default_flags) == dnnl_success;
     if (good) {
         const dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, in}, {DNNL_ARG_TO, out}};
-        good = dnnl_primitive_execute(object, stream, 2, args) == dnnl_success &&
-               dnnl_stream_wait(stream) == dnnl_success;
+        good = dnnl.primitive_execute(object, stream, 2, args) == dnnl_success &&
+               dnnl.stream_wait(stream) == dnnl_success;
     }
-    if (stream) dnnl_stream_destroy(stream);
-    if (out) dnnl_memory_destroy(out);
-    if (in) dnnl_memory_destroy(in);
-    if (object) dnnl_primitive_destroy(object);
-    if (pd) dnnl_primitive_desc_destroy(pd);
+    if (stream) dnnl.stream_destroy(stream);
+    if (out) dnnl.memory_destroy(out);
+    if (in) dnnl.memory_destroy(in);
+    if (object) dnnl.primitive_destroy(object);
+    if (pd) dnnl.primitive_desc_destroy(pd);
     return good;
 }
 
@@ -284,11 +309,11 @@ static bool probe(const gr_dnnl_spec *s, desc *layout, gr_why *why)
     if (!good) gr_decline(why, "oneDNN refuses the product");
     good = good && accepted(pd, why);
     if (good && !strncmp(implementation(pd), "brg", 3))
-        good = desc_copy(layout, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0));
+        good = desc_copy(layout, dnnl.primitive_desc_query_md(pd, dnnl_query_weights_md, 0));
     else if (good) /* no layout of its own: for tests, one that the weights do not have already */
         good = desc_strided(layout, 2, dims, transposed);
-    if (pd) dnnl_primitive_desc_destroy(pd);
-    if (attr) dnnl_primitive_attr_destroy(attr);
+    if (pd) dnnl.primitive_desc_destroy(pd);
+    if (attr) dnnl.primitive_attr_destroy(attr);
     operands_free(&o);
     return good;
 }
@@ -304,7 +329,7 @@ static bool make_pack(void *user, gr_pack *pack)
     pack_job *j = user;
     const gr_dnnl_spec plain = {0};
     desc from = {0}, *kept = gr_calloc(1, sizeof *kept);
-    pack->size = dnnl_memory_desc_get_size(ref(&j->layout));
+    pack->size = dnnl.memory_desc_get_size(ref(&j->layout));
     pack->layout = desc_hash(&j->layout);
     bool good = kept && gr_pack_alloc(pack) &&
                 strided(&from, &plain, NULL, j->spec->k, j->spec->n, j->spec->b_row, j->spec->b_col) &&
@@ -324,7 +349,7 @@ static bool make_pack(void *user, gr_pack *pack)
 static const gr_pack *packed_weights(gr_packs *packs, const gr_dnnl_spec *s, const float *weights, gr_why *why)
 {
     const gr_pack_key key = {.data = weights, .dtype = GR_FLOAT, .rows = s->k, .cols = s->n, .row = s->b_row,
-                             .col = s->b_col, .layout = "oneDNN"};
+                             .col = s->b_col, .layout = shared.layout};
     const gr_pack *pack = gr_packs_find(packs, &key);
     if (pack) return pack;
     pack_job j = {.spec = s, .weights = weights};
@@ -339,8 +364,8 @@ static const gr_pack *packed_weights(gr_packs *packs, const gr_dnnl_spec *s, con
 
 static void primitive_free(primitive *p)
 {
-    if (p->object) dnnl_primitive_destroy(p->object);
-    if (p->pd) dnnl_primitive_desc_destroy(p->pd);
+    if (p->object) dnnl.primitive_destroy(p->object);
+    if (p->pd) dnnl.primitive_desc_destroy(p->pd);
     desc_free(&p->weights);
     gr_free(p);
 }
@@ -372,9 +397,9 @@ static primitive *primitive_new(const gr_dnnl_spec *s, const desc *weights, int 
                 matmul_desc(&p->pd, shared.engine, &o.a, &o.b, s->bias ? &o.bias : NULL, &o.c, attr) == dnnl_success;
     if (!good) gr_decline(why, "oneDNN refuses the product");
     good = good && accepted(p->pd, why);
-    if (good && dnnl_primitive_create(&p->object, p->pd) != dnnl_success)
+    if (good && dnnl.primitive_create(&p->object, p->pd) != dnnl_success)
         good = gr_decline(why, "oneDNN cannot make the primitive");
-    if (attr) dnnl_primitive_attr_destroy(attr);
+    if (attr) dnnl.primitive_attr_destroy(attr);
     operands_free(&o);
     if (good) return p;
     primitive_free(p);
@@ -405,7 +430,7 @@ static primitive *primitive_get(const gr_dnnl_spec *s, const desc *weights, gr_w
     pthread_mutex_lock(&shared.lock);
     primitive *p = shared.list;
     while (p && !(p->threads == threads && p->packed == (weights != NULL) && spec_same(&p->spec, s, p->packed) &&
-                  (!weights || dnnl_memory_desc_equal(ref(&p->weights), ref(weights)))))
+                  (!weights || dnnl.memory_desc_equal(ref(&p->weights), ref(weights)))))
         p = p->next;
     if (!p && (p = primitive_new(s, weights, threads, why))) {
         p->next = shared.list;
@@ -442,7 +467,7 @@ struct gr_dnnl_matmul {
 
 static bool add_argument(gr_dnnl_matmul *m, int which, int argument, desc_ref d, void *data)
 {
-    if (dnnl_memory_create(&m->memory[which], d, shared.engine, data) != dnnl_success) {
+    if (dnnl.memory_create(&m->memory[which], d, shared.engine, data) != dnnl_success) {
         m->memory[which] = NULL;
         return false;
     }
@@ -453,36 +478,26 @@ static bool add_argument(gr_dnnl_matmul *m, int which, int argument, desc_ref d,
 static bool arguments(gr_dnnl_matmul *m, const gr_dnnl_spec *s, void *weights)
 {
     const_dnnl_primitive_desc_t pd = m->primitive->pd;
-    const desc_ref c = dnnl_primitive_desc_query_md(pd, dnnl_query_dst_md, 0);
-    const desc_ref scratch = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+    const desc_ref c = dnnl.primitive_desc_query_md(pd, dnnl_query_dst_md, 0);
+    const desc_ref scratch = dnnl.primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
     const int post_op = s->act == GR_ACT_NONE ? 0 : 1; /* place of the residual among them */
-    m->scratch = scratch ? dnnl_memory_desc_get_size(scratch) : 0;
-    return add_argument(m, ARG_A, DNNL_ARG_SRC, dnnl_primitive_desc_query_md(pd, dnnl_query_src_md, 0),
+    m->scratch = scratch ? dnnl.memory_desc_get_size(scratch) : 0;
+    return add_argument(m, ARG_A, DNNL_ARG_SRC, dnnl.primitive_desc_query_md(pd, dnnl_query_src_md, 0),
                         DNNL_MEMORY_NONE) &&
-           add_argument(m, ARG_B, DNNL_ARG_WEIGHTS, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0),
+           add_argument(m, ARG_B, DNNL_ARG_WEIGHTS, dnnl.primitive_desc_query_md(pd, dnnl_query_weights_md, 0),
                         weights ? weights : DNNL_MEMORY_NONE) &&
            add_argument(m, ARG_C, DNNL_ARG_DST, c, DNNL_MEMORY_NONE) &&
            (!s->bias || add_argument(m, ARG_BIAS, DNNL_ARG_BIAS,
-                                     dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 1), DNNL_MEMORY_NONE)) &&
+                                     dnnl.primitive_desc_query_md(pd, dnnl_query_weights_md, 1), DNNL_MEMORY_NONE)) &&
            (!s->residual || add_argument(m, ARG_RESIDUAL, DNNL_ARG_ATTR_MULTIPLE_POST_OP(post_op) | DNNL_ARG_SRC_1, c,
                                          DNNL_MEMORY_NONE)) &&
            (!m->scratch || add_argument(m, ARG_SCRATCH, DNNL_ARG_SCRATCHPAD, scratch, DNNL_MEMORY_NONE)) &&
-           dnnl_stream_create(&m->stream, shared.engine, dnnl_stream_default_flags) == dnnl_success;
+           dnnl.stream_create(&m->stream, shared.engine, dnnl_stream_default_flags) == dnnl_success;
 }
 
 gr_dnnl_matmul *gr_dnnl_new(gr_packs *packs, const gr_dnnl_spec *spec, const float *weights, gr_why *why)
 {
-    pthread_once(&shared.once, start);
-    if (shared.mode == NEVER || !shared.engine) {
-        gr_decline(why, "oneDNN is %s", shared.mode == SLOW ? "fast with AVX-512 only"
-                                        : shared.engine     ? "switched off"
-                                                            : "not usable here");
-        return NULL;
-    }
-    if (weights && shared.mode != ALWAYS) {
-        gr_decline(why, "constant weights are for the packed kernel");
-        return NULL;
-    }
+    if (!is_used(weights != NULL, why)) return NULL;
     bool empty = spec->m <= 0 || spec->n <= 0 || spec->k <= 0;
     for (int i = 0; i < spec->nbatch; i++) empty = empty || spec->batch[i] <= 0;
     if (empty) {
@@ -507,8 +522,8 @@ void gr_dnnl_free(gr_dnnl_matmul *m)
 {
     if (!m) return;
     for (int i = 0; i < ARGS; i++)
-        if (m->memory[i]) dnnl_memory_destroy(m->memory[i]);
-    if (m->stream) dnnl_stream_destroy(m->stream);
+        if (m->memory[i]) dnnl.memory_destroy(m->memory[i]);
+    if (m->stream) dnnl.stream_destroy(m->stream);
     primitive_put(m->primitive);
     gr_free(m);
 }
@@ -518,7 +533,7 @@ size_t gr_dnnl_scratch(const gr_dnnl_matmul *m) { return m->scratch; }
 static bool point(gr_dnnl_matmul *m, int which, const void *data)
 {
     return !m->memory[which] ||
-           dnnl_memory_set_data_handle(m->memory[which], (void *)(uintptr_t)data) == dnnl_success;
+           dnnl.memory_set_data_handle(m->memory[which], (void *)(uintptr_t)data) == dnnl_success;
 }
 
 gr_status gr_dnnl_run(gr_dnnl_matmul *m, const float *a, const float *b, const float *bias, const float *residual,
@@ -527,7 +542,7 @@ gr_status gr_dnnl_run(gr_dnnl_matmul *m, const float *a, const float *b, const f
     if (!point(m, ARG_A, a) || (b && !point(m, ARG_B, b)) || !point(m, ARG_BIAS, bias) ||
         !point(m, ARG_RESIDUAL, residual) || !point(m, ARG_C, c) || !point(m, ARG_SCRATCH, scratch))
         return gr_fail(err, GR_ENOMEM, "oneDNN does not take the operands of a matrix product");
-    const dnnl_status_t status = dnnl_primitive_execute(m->primitive->object, m->stream, m->nargs, m->args);
-    if (status == dnnl_success && dnnl_stream_wait(m->stream) == dnnl_success) return GR_OK;
+    const dnnl_status_t status = dnnl.primitive_execute(m->primitive->object, m->stream, m->nargs, m->args);
+    if (status == dnnl_success && dnnl.stream_wait(m->stream) == dnnl_success) return GR_OK;
     return gr_fail(err, GR_ENOMEM, "oneDNN cannot compute a matrix product (status %d)", (int)status);
 }

@@ -4,7 +4,8 @@
  *
  * A product is used only if oneDNN has its fast kind of implementation for it ("brg..."), which needs AVX-512 in 2.x;
  * its other one packs weights anew in every call. Products with constant weights decline: oneDNN adds up in blocks of k
- * and would give other bits than the packed kernel, which alone can leave rows out and read weights of 16 bits.
+ * and would give other bits than the packed kernel, which alone can leave rows out and read weights of 16 bits. The
+ * library is loaded when a product may be its.
  * GRAPHRUN_DNNL=never or =always in the environment overrides all that, for tests.
  */
 #ifndef GR_DNNL_H
@@ -36,9 +37,7 @@ size_t gr_dnnl_scratch(const gr_dnnl_matmul *m);
 gr_status gr_dnnl_run(gr_dnnl_matmul *m, const float *a, const float *b, const float *bias, const float *residual,
                       float *c, void *scratch, gr_err *err);
 
-/* Of the library that is linked, as "2.6.3"; a static string. */
+/* Of the library, as "2.6.3", or "none" if it cannot be loaded; a static string. */
 const char *gr_dnnl_version(void);
-/* The instruction set that it compiles for, as a number. */
-unsigned gr_dnnl_target(void);
 
 #endif
