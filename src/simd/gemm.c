@@ -101,47 +101,61 @@ void gr_gemm_round(int64_t m, int64_t k, const float *a, int64_t lda, void *rows
     gr_parallel_rows(m, m * k < SMALL_WORK ? 1 : gr_team_size(), round_rows, &(rounding){k, lda, a, rows});
 }
 
-/* Row tiles of one piece of a panel group. The tile's fields that depend on k and columns are set. */
-static void rows_of_piece(const gr_gemm *g, const gr_tiles *tiles, gr_tile *t, bool wide, int64_t row, int64_t end,
-                          int64_t k0, int64_t j)
+/* What one thread does at a time: rows [row, end) by panels [p, last). */
+typedef struct part {
+    int64_t row, end, p, last;
+    const void *packed; /* begins with panel `origin` */
+    int64_t origin;
+    const char *next; /* what the thread will probably read after it, or NULL */
+} part;
+
+/* Row tiles of one piece of a panel group, `next` the piece after it. The tile's fields that depend on k and columns are
+ * set. */
+static void rows_of_piece(const gr_gemm *g, const gr_tiles *tiles, gr_tile *t, bool wide, const part *x, int64_t k0,
+                          int64_t j, const char *next)
 {
-    const int64_t count = quotient_up(end - row, tiles->rows);
+    const int64_t count = quotient_up(x->end - x->row, tiles->rows);
+    int64_t row = x->row;
     for (int64_t i = 0; i < count; i++) {
         /* Tiles of even height: a last one of few rows would leave the multipliers idle. */
-        const int64_t rows = quotient_up(end - row, count - i);
+        const int64_t rows = quotient_up(x->end - row, count - i);
         t->a = (const char *)g->a + (row * g->lda + k0) * 4; /* floats or pairs */
         t->c = g->c + row * g->ldc + j;
         t->residual = g->residual ? g->residual + row * g->ldc + j : NULL;
+        t->ahead = next + i * t->k * t->pace;
         (wide ? tiles->wide : tiles->tile)[rows](t);
         row += rows;
     }
 }
 
-/* Rows [row, end) by panels [p, last); `packed` begins with panel `origin`. */
-static void item(const gr_gemm *g, const gr_tiles *tiles, int64_t row, int64_t end, int64_t p, int64_t last,
-                 const void *packed, int64_t origin)
+static void run_part(const gr_gemm *g, const gr_tiles *tiles, const part *x)
 {
-    const int64_t width = tiles->width, rows = end - row;
+    const int64_t width = tiles->width, rows = x->end - x->row, size = element_size(g->store);
     const int64_t depth = g->depth ? g->depth : g->k;
-    gr_tile t = {.lda = g->lda, .ldc = g->ldc, .panel = tiles->width * depth, .alpha = g->alpha,
-                 .store = g->store, .act = g->act};
-    const int64_t size = element_size(g->store);
-    const bool streams = rows <= tiles->rows; /* B is read once: no use in keeping pieces of it */
-    const int64_t pieces = streams ? 1 : quotient_up(g->k, K_BLOCK);
+    gr_tile t = {.lda = g->lda, .ldc = g->ldc, .panel = width * depth, .alpha = g->alpha, .store = g->store,
+                 .act = g->act};
+    const int64_t pieces = quotient_up(g->k, K_BLOCK), from = (x->p - x->origin) * t.panel * size;
     int64_t k0 = 0;
     for (int64_t piece = 0; piece < pieces || piece == 0; piece++) {
         const int64_t k1 = pieces > 1 ? g->k * (piece + 1) / pieces : g->k;
+        const char *b = (const char *)x->packed + from, *after = k1 < g->k ? b + k1 * width * size : x->next;
         t.k = k1 - k0;
         t.first = piece == 0;
         t.last = k1 == g->k;
-        for (int64_t q = p, step; q < last; q += step) {
+        b += k0 * width * size;
+        for (int64_t q = x->p, step; q < x->last; q += step) {
             const int64_t j = q * width;
-            const bool wide = rows <= tiles->rows && tiles->wide[rows] && last - q >= tiles->wide_panels[rows];
+            const bool wide = rows <= tiles->rows && tiles->wide[rows] && x->last - q >= tiles->wide_panels[rows];
             step = wide ? tiles->wide_panels[rows] : 1;
-            t.b = (const char *)packed + ((j - origin * width) * depth + k0 * width) * size;
+            const char *next = q + step < x->last ? b + step * t.panel * size : after ? after : b;
+            t.b = b;
+            /* Row tiles fetch the next piece into the cache together, each a share, while they compute with this one. */
+            t.apart = t.k * width * size / 2;
+            t.pace = quotient_up(width * size, 2 * quotient_up(rows, tiles->rows));
             t.cols = least(g->n - j, step * width);
             t.bias = g->bias ? g->bias + j : NULL;
-            rows_of_piece(g, tiles, &t, wide, row, end, k0, j);
+            rows_of_piece(g, tiles, &t, wide, x, k0, j, next);
+            b += step * t.panel * size;
         }
         k0 = k1;
     }
@@ -160,7 +174,7 @@ static void plain_item(const gr_gemm *g, const gr_tiles *tiles, int64_t p, int64
         end = least(last, q + PLAIN_PANELS);
         for (int64_t i = q; i < end; i++)
             pack_panel(tiles, size, g->k, g->n, i, g->plain, g->plain_row, g->plain_col, room, q);
-        item(g, tiles, 0, g->m, q, end, room, q);
+        run_part(g, tiles, &(part){0, g->m, q, end, room, q, NULL});
     }
 }
 
@@ -184,20 +198,25 @@ static cut cut_for(const gr_gemm *g, const gr_tiles *tiles, int threads)
     return c;
 }
 
-static void run_item(const gr_gemm *g, const gr_tiles *tiles, const cut *c, int64_t i, int thread)
+static void run_item(const gr_gemm *g, const gr_tiles *tiles, const cut *c, int64_t i, int team, int thread)
 {
     const int64_t panels = quotient_up(g->n, tiles->width), block = i / c->groups, group = i % c->groups;
     const int64_t p = panels * group / c->groups, last = panels * (group + 1) / c->groups;
-    if (g->packed)
-        item(g, tiles, g->m * block / c->row_blocks, g->m * (block + 1) / c->row_blocks, p, last, g->packed, 0);
-    else
+    if (!g->packed) {
         plain_item(g, tiles, p, last, thread);
+        return;
+    }
+    const int64_t panel = tiles->width * g->k * element_size(g->store);
+    const int64_t after = group + team < c->groups ? panels * (group + team) / c->groups : 0;
+    run_part(g, tiles, &(part){g->m * block / c->row_blocks, g->m * (block + 1) / c->row_blocks, p, last, g->packed, 0,
+                               (const char *)g->packed + after * panel});
 }
 
 typedef struct products {
     const gr_gemm *g;
     cut cuts[GR_GEMM_MAX];
     int64_t ends[GR_GEMM_MAX]; /* of their items */
+    int team;
 } products;
 
 static void products_item(void *user, int64_t i, int thread)
@@ -205,7 +224,8 @@ static void products_item(void *user, int64_t i, int thread)
     const products *p = user;
     int which = 0;
     while (i >= p->ends[which]) which++;
-    run_item(&p->g[which], gr_tiles_best(), &p->cuts[which], i - (which ? p->ends[which - 1] : 0), thread);
+    run_item(&p->g[which], gr_tiles_best(), &p->cuts[which], i - (which ? p->ends[which - 1] : 0), p->team,
+             thread);
 }
 
 void gr_gemm_run_all(const gr_gemm *g, int count)
@@ -224,6 +244,7 @@ void gr_gemm_run_all(const gr_gemm *g, int count)
         }
         p.ends[i] = items;
     }
+    p.team = team;
     gr_parallel(items, team, products_item, &p);
 }
 
@@ -253,7 +274,8 @@ void gr_gemm_small_part(int64_t m, int64_t n, int64_t k, int64_t depth, float al
         .m = m, .n = n, .k = k, .depth = depth, .a = a, .lda = a_row, .packed = packed, .alpha = alpha, .c = c, .ldc = c_row};
     if (m <= 0 || n <= 0) return;
     const int64_t panels = quotient_up(n, tiles->width);
-    for (int64_t row = 0; row < m; row += ROW_BLOCK) item(&g, tiles, row, least(row + ROW_BLOCK, m), 0, panels, packed, 0);
+    for (int64_t row = 0; row < m; row += ROW_BLOCK)
+        run_part(&g, tiles, &(part){row, least(row + ROW_BLOCK, m), 0, panels, packed, 0, NULL});
 }
 
 /* ---- batches ---- */

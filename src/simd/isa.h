@@ -16,6 +16,8 @@ typedef struct gr_tile {
     int64_t lda;
     const void *b;
     int64_t panel;         /* elements from one panel to the next */
+    const char *ahead;     /* what to prefetch: from here on and from `apart` bytes behind it, `pace` bytes with each k; */
+    int64_t apart, pace;   /* memory delivers two streams faster than one */
     float *c;
     int64_t ldc;
     int64_t cols;          /* valid columns, from 1 to the tile's width */

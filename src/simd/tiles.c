@@ -18,7 +18,6 @@
 #define ROWS 4
 #endif
 enum { VECTORS = 2, WIDTH = VECTORS * GR_LANES, WIDEST = 4 * WIDTH };
-enum { AHEAD = 2048 }; /* bytes of B by which to prefetch, the best of 0.5 to 16 KB for cold and warm weights */
 
 typedef uint32_t word __attribute__((may_alias));
 
@@ -134,12 +133,15 @@ VINLINE void tile_of(const gr_tile *t, const int rows, const int panels, const e
     }
     const int size = store == GR_STORE_FLOAT || store == GR_STORE_PAIRS ? 4 : 2;
     const char *b = t->b, *a[(ROWS + 2) / 3]; /* one pointer for three rows of A */
-    const int64_t lda = t->lda * 4, panel = t->panel * size;
+    const int64_t lda = t->lda * 4, panel = t->panel * size, pace = t->pace;
+    const char *ahead = t->ahead, *beside = ahead + t->apart;
     UNROLL
     for (int r = 0; r < rows; r += 3) a[r / 3] = (const char *)t->a + r * lda;
     for (int64_t k = t->k; k > 0; k--) {
-        __builtin_prefetch(b + AHEAD);
-        if (WIDTH * size > 64) __builtin_prefetch(b + AHEAD + 64);
+        __builtin_prefetch(ahead, 0, 2);
+        __builtin_prefetch(beside, 0, 2);
+        ahead += pace;
+        beside += pace;
         vf bv[4 * VECTORS];
         UNROLL
         for (int v = 0; v < panels * VECTORS; v++)
