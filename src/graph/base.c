@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 /* ---- errors ---- */
 
@@ -121,15 +122,32 @@ void gr_free(void *memory) { free(memory); }
 /* From this size on memory comes straight from the kernel and goes straight back, whatever malloc's thresholds are. */
 enum { MAP_FROM = 1 << 20, HUGE_PAGE = 2 << 20 };
 
+static char *map_pages(size_t size)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+/* Beginning with a huge page, if the kernel has such. What is behind the last whole one is small pages, so that it takes
+ * no more memory. */
+static void *map_huge(size_t size)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    if (size > SIZE_MAX / 2) return NULL;
+    size = (size + page - 1) / page * page;
+    char *p = map_pages(size + HUGE_PAGE);
+    if (!p) return map_pages(size);
+    const size_t before = (size_t)(-(uintptr_t)p % HUGE_PAGE);
+    if (before) munmap(p, before);
+    munmap(p + before + size, HUGE_PAGE - before);
+    madvise(p + before, size, MADV_HUGEPAGE);
+    return p + before;
+}
+
 void *gr_malloc_aligned(size_t size)
 {
     if (refused()) return NULL;
-    if (size >= MAP_FROM) {
-        void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (p == MAP_FAILED) return NULL;
-        if (size >= 2 * HUGE_PAGE) madvise(p, size, MADV_HUGEPAGE);
-        return p;
-    }
+    if (size >= MAP_FROM) return size < HUGE_PAGE ? map_pages(size) : map_huge(size);
     if (size > SIZE_MAX - 64) return NULL;
     return aligned_alloc(64, (size + 63) / 64 * 64 + (size == 0) * 64);
 }
