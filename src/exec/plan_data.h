@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a plan consists of, for the files that make it (plan.c, rows.c).
+ * What a plan consists of, for the files that make it (plan.c, rows.c) and run it (run.c).
  */
 #ifndef GR_PLAN_DATA_H
 #define GR_PLAN_DATA_H
@@ -74,6 +74,9 @@ struct gr_plan {
 };
 
 static inline slot *slot_of(const gr_plan *p, const gr_value *v) { return v ? &p->slots[v->id] : NULL; }
+
+/* What the last run has made of shapes that depend on data. */
+void gr_plan_free_dynamic(gr_plan *p);
 
 static inline slot *wanted_slot(const gr_plan *p, size_t i) { return &p->slots[p->results[i]]; }
 
