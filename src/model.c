@@ -23,8 +23,9 @@
 enum { FOLD_SMALL = 1 << 20 };
 #define FOLD_LARGE ((size_t)1 << 30)
 
+/* Made once, then read without the lock: runs look their graph up each time. */
 typedef struct made {
-    struct made *next;
+    struct made *_Atomic next;
     gr_variant variant;
     gr_arena *arena;
     gr_graph *graph;
@@ -35,8 +36,8 @@ struct gr_model {
     gr_arena *arena;
     gr_model_options options;
     gr_packs *packs;
-    pthread_mutex_t lock; /* of `graphs` */
-    made *graphs;         /* the plain one is the first made */
+    pthread_mutex_t lock;  /* held by who adds to `graphs` or describes */
+    made *_Atomic graphs;  /* the plain one is the first made; they are only added, at the end */
     size_t ninputs, noutputs;
     gr_value_info *inputs, *outputs;
     gr_model_summary summary;
@@ -154,8 +155,8 @@ static gr_status add_variant(gr_model *m, const gr_variant *v, const gr_graph **
         gr_free(n);
         return status;
     }
-    made **end = &m->graphs;
-    while (*end) end = &(*end)->next;
+    made *_Atomic *end = &m->graphs;
+    for (made *last; (last = *end);) end = &last->next;
     *end = n;
     *out = n->graph;
     return GR_OK;
@@ -171,6 +172,14 @@ static gr_status origin_graph(gr_model *m, const gr_variant *v, const gr_graph *
     return status == GR_OK ? gr_model_graph(m->origin, v, out, err) : status;
 }
 
+static bool find_variant(gr_model *m, const gr_variant *v, const gr_graph **out)
+{
+    const made *n = m->graphs;
+    while (n && !same_variant(&n->variant, v)) n = n->next;
+    if (n) *out = n->graph;
+    return n;
+}
+
 gr_status gr_model_graph(gr_model *m, const gr_variant *v, const gr_graph **out, gr_err *err)
 {
     gr_status status = GR_OK;
@@ -179,13 +188,9 @@ gr_status gr_model_graph(gr_model *m, const gr_variant *v, const gr_graph **out,
     if (m->fused && v->nameless)
         return gr_fail(err, GR_EINPUT, "dimensions of one name differ between the inputs, and the compiled model was "
                                        "fused for equal ones: run the model itself");
+    if (find_variant(m, v, out)) return GR_OK;
     pthread_mutex_lock(&m->lock);
-    const made *n = m->graphs;
-    while (n && !same_variant(&n->variant, v)) n = n->next;
-    if (n)
-        *out = n->graph;
-    else
-        status = add_variant(m, v, out, err);
+    if (!find_variant(m, v, out)) status = add_variant(m, v, out, err);
     pthread_mutex_unlock(&m->lock);
     return status;
 }
@@ -203,8 +208,8 @@ size_t gr_model_mapped_bytes(const gr_model *m)
 
 size_t gr_model_graph_bytes(gr_model *m)
 {
-    size_t sum = gr_arena_bytes(m->arena);
     pthread_mutex_lock(&m->lock);
+    size_t sum = gr_arena_bytes(m->arena);
     for (const gr_doc *d = m->doc; d; d = d->next) sum += gr_arena_bytes(d->arena);
     for (const made *n = m->graphs; n; n = n->next) sum += gr_arena_bytes(n->arena);
     if (m->origin) sum += gr_model_graph_bytes(m->origin);
