@@ -12,9 +12,9 @@ import time
 import numpy as np
 
 import models
-from peers import Ended, Peer, each, neighbour, summary, time_shape
+from peers import Ended, Peer, Roof, each, neighbour, summary, time_shape
 
-OWN, BARE = "graphrun", "bare"
+OWN, BARE, ROOF = "graphrun", "bare", "roof"
 TOLERANCE = 1e-4  # absolute and relative, as for all f32 models
 MOST_ROWS, MOST_TOKENS = 8, 512  # of random shapes
 SETTLED = 10  # shapes after which memory and latencies are expected to stay
@@ -125,6 +125,8 @@ class Measure:
         values = self.check_values(row, peers, shape, notes)
         if row.get("bare"):
             peers.append(self.ready(row, OWN, notes, "bert-products", "f32", BARE))
+        if row.get("roof"):
+            peers.append(Roof(self.o.command, self.model(row["model"]), self.o.threads, self.engines[OWN][1]))
         with neighbour(row.get("neighbour")):
             figures = time_shape([p for p in peers if p], shape, self.o.turns, notes)
         for name, figure in figures.items():

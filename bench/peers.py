@@ -44,6 +44,23 @@ class Peer:
         self.process.wait()
 
 
+class Roof:
+    """Instead of an engine the machine: the least time for a shape's products and weights, at the speeds that its
+    multipliers and its memory have at that moment."""
+
+    name = "roof"
+
+    def __init__(self, command, model, threads, environment):
+        self.command = [command, "profile", model, "--runs", "1", "--json", "--threads", str(threads), "--shape"]
+        self.environment = {**os.environ, **environment}
+
+    def ask(self, _, shape, times, warm=False):
+        batch, tokens = shape[:2]
+        told = subprocess.run([*self.command, f"{batch}x{tokens}"], check=True, capture_output=True,
+                              env=self.environment).stdout
+        return {"seconds": [json.loads(told)["least_seconds"]]}
+
+
 def summary(seconds):
     return {"value": statistics.median(seconds), "min": min(seconds), "p90": float(np.quantile(seconds, 0.9)),
             "runs": len(seconds)}

@@ -362,6 +362,7 @@ typedef struct gr_step_info {
     const int64_t *dims;
     double flops;       /* floating-point operations of matrix products */
     size_t bytes;       /* of its operands, each once; 0 where shapes depend on data */
+    size_t constant_bytes; /* of these, of the model's constants, as they stand in its file */
     double start, seconds; /* in a profiled run: since its begin, and how long; else 0 */
 } gr_step_info;
 GR_API gr_status gr_session_step(const gr_session *session, size_t index, gr_step_info *out, gr_err *err);

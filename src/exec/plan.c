@@ -539,13 +539,25 @@ static size_t operand_bytes(const gr_step *s)
     return out + (moves && in > out ? out : in);
 }
 
+static size_t constant_bytes(const gr_plan *p, const plan_step *ps)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < ps->node->nin && i < ps->step.nin; i++)
+        if (ps->step.in[i] && slot_of(p, gr_in(ps->node, i))->place == IS_CONST) bytes += ps->step.in[i]->size;
+    return bytes;
+}
+
 gr_step_info gr_plan_step(const gr_plan *p, size_t i)
 {
     const plan_step *ps = &p->steps[i];
     const gr_step *s = &ps->step;
     gr_step_info info = {.node = ps->node->name, .op = s->op->name, .domain = s->op->domain ? s->op->domain : "",
                          .output = "", .kernel = s->kernel ? s->kernel->name : "interpreter", .flops = s->flops};
-    if (!ps->dynamic) info.bytes = operand_bytes(s);
+    if (!ps->dynamic) {
+        const size_t constants = constant_bytes(p, ps);
+        info.bytes = operand_bytes(s);
+        info.constant_bytes = constants < info.bytes ? constants : info.bytes;
+    }
     for (uint32_t o = 0; o < s->nout && !*info.output; o++)
         if (o < ps->node->nout && ps->node->out[o]) info.output = ps->node->out[o]->name;
     if (!ps->dynamic && s->nout && s->out[0]) info.rank = s->out[0]->rank, info.dims = s->out[0]->dims;

@@ -9,7 +9,7 @@
 
 typedef struct gr_roof {
     int threads;
-    double flops;     /* floating-point operations a second, of a large float32 matrix product with packed weights */
+    double flops;     /* floating-point operations a second, of float32 multiplications and additions in registers */
     double bandwidth; /* bytes a second read from memory */
 } gr_roof;
 

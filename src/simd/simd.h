@@ -40,6 +40,9 @@ typedef struct gr_simd {
     float (*dot)(size_t n, const float *a, const float *b);
     float (*sum)(size_t n, const float *x);
     float (*max)(size_t n, const float *x);
+    /* Nothing but multiplications and additions in registers, for the speed at which the CPU does them: so many
+     * floating-point operations in `turns` turns. */
+    double (*multiply)(int64_t turns);
 } gr_simd;
 
 /* The best for this CPU; GRAPHRUN_ISA=base|avx2|avx512 in the environment lowers it. Never NULL. */

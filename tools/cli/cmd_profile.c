@@ -55,6 +55,18 @@ static int slower(const void *a, const void *b)
                                     : (x->step.start > y->step.start) - (x->step.start < y->step.start);
 }
 
+/* No run is faster than all its products at full speed, nor than their constants come from memory once. */
+static double least_run(const profile *p)
+{
+    double flops = 0, constants = 0;
+    for (size_t i = 0; i < p->nsteps; i++) {
+        flops += p->steps[i].flops;
+        if (p->steps[i].flops > 0) constants += (double)p->steps[i].step.constant_bytes;
+    }
+    const double compute = flops / p->roof.flops, memory = constants / p->roof.bandwidth;
+    return compute > memory ? compute : memory;
+}
+
 static void sum_ops(profile *p)
 {
     p->ops = cli_array(p->nsteps, sizeof *p->ops);
@@ -114,8 +126,9 @@ static void print_text(profile *p, const char *shape)
     qsort(sorted, p->nsteps, sizeof *sorted, slower);
     cli_add(&p->out, "%s, %s: %zu steps take %.3f ms of a run of %.3f ms\n", cli_show(p->t.e.path), shape, p->nsteps,
             1e3 * p->total, 1e3 * p->wall);
-    cli_add(&p->out, "roof: %.1f GFLOP/s, %.1f GB/s with %d thread%s\n\n", p->roof.flops / 1e9, p->roof.bandwidth / 1e9,
-            p->roof.threads, p->roof.threads == 1 ? "" : "s");
+    cli_add(&p->out, "roof: %.1f GFLOP/s, %.1f GB/s with %d thread%s: products and their weights take %.3f ms at least\n\n",
+            p->roof.flops / 1e9, p->roof.bandwidth / 1e9, p->roof.threads, p->roof.threads == 1 ? "" : "s",
+            1e3 * least_run(p));
     cli_add(&p->out, "%5s  %-26s %-11s %11s\n", "steps", "operator", "kernel", columns);
     for (size_t i = 0; i < p->nops; i++) {
         const line *l = &p->ops[i];
@@ -168,6 +181,7 @@ static void print_json(profile *p, const char *shape)
     json_number(&j, "roof_flops_per_second", p->roof.flops);
     json_number(&j, "roof_bytes_per_second", p->roof.bandwidth);
     json_number(&j, "run_seconds", p->wall);
+    json_number(&j, "least_seconds", least_run(p));
     json_open(&j, "operators", '[');
     for (size_t i = 0; i < p->nops; i++) json_line(&j, &p->ops[i], false);
     json_close(&j, ']');
@@ -262,5 +276,5 @@ const cli_command cli_profile_command = {
     "profile", run, "where the time of a run goes", "graphrun profile MODEL [options]",
     "Runs the model with random token ids of a shape, times every step, and prints for each operator and for\n"
     "the slowest steps: time, share, floating-point speed, bytes of operands per second, and how near that is\n"
-    "to the roof: the least time that the step could take at the speed of a large matrix product and of memory,\n"
-    "both measured at the start. Operands that stay in a cache can be above 100 %."};
+    "to the roof: the least time that the step could take by the multipliers and by memory, both measured at\n"
+    "the start. Operands that stay in a cache can be above 100 %."};
