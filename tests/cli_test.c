@@ -133,13 +133,15 @@ static void test_collect(void)
     gr_err err = {.text = ""};
     collect c;
     const char *path = scratch_path("out.npz");
-    CU_ASSERT_FATAL(collect_open(&c, path, 2, false, names, 2, &err));
+    CU_ASSERT_FATAL(collect_open(&c, path, false, names, 2, &err));
     float one[] = {1, 2}, two[] = {3, 4, 5};
     uint16_t half[] = {0x3f80}; /* bfloat16 */
     for (size_t i = 0; i < 2; i++) {
         int64_t dims[] = {i ? 3 : 2};
         gr_tensor_view v = {GR_FLOAT, 1, dims, i ? two : one, 4 * (size_t)dims[0]}, w = {GR_BFLOAT16, 0, NULL, half, 2};
-        CU_ASSERT(collect_add(&c, i, 0, &v, &err) && collect_add(&c, i, 1, &w, &err));
+        cli_tensor rows[2];
+        CU_ASSERT_FATAL(collect_copy(&rows[0], "v", &v, &err) && collect_copy(&rows[1], "w", &w, &err));
+        collect_add(&c, rows, 1);
     }
     CU_ASSERT(collect_lengths(&c, 1, (int64_t[]){2}, (int64_t[]){2, 3}, &err));
     CU_ASSERT(!cli_exists(path));
@@ -156,14 +158,14 @@ static void test_collect(void)
     CU_ASSERT(!strcmp(t[2].name, "lengths") && cli_integer(t[2].type, t[2].data, 1) == 3);
     free_tensors(t, n);
 
-    CU_ASSERT_FATAL(collect_open(&c, path, 1, true, names, 1, &err)); /* given up: the old file stays */
+    CU_ASSERT_FATAL(collect_open(&c, path, true, names, 1, &err)); /* given up: the old file stays */
     collect_free(&c);
     CU_ASSERT(cli_exists(path));
-    CU_ASSERT(!collect_open(&c, "out.txt", 1, true, names, 1, &err) && err.status == GR_EINVAL);
+    CU_ASSERT(!collect_open(&c, "out.txt", true, names, 1, &err) && err.status == GR_EINVAL);
     collect_free(&c);
-    CU_ASSERT(!collect_open(&c, "out.npy", 1, true, names, 2, &err) && err.status == GR_EINVAL);
+    CU_ASSERT(!collect_open(&c, "out.npy", true, names, 2, &err) && err.status == GR_EINVAL);
     collect_free(&c);
-    CU_ASSERT(!collect_open(&c, scratch_path("no/such/out.npz"), 1, true, names, 1, &err));
+    CU_ASSERT(!collect_open(&c, scratch_path("no/such/out.npz"), true, names, 1, &err));
     collect_free(&c);
 }
 

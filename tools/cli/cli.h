@@ -85,7 +85,9 @@ typedef struct cli_file {
     int refs;
     bool mapped;
 } cli_file;
-/* "-" is standard input if `pipes` allows what isn't a regular file. Free with cli_file_drop. */
+/* For reading; "-" is standard input if `pipes` allows what isn't a regular file. */
+bool cli_input_open(const char *path, bool pipes, int *fd, gr_err *err);
+/* The same and its contents. Free with cli_file_drop. */
 bool cli_file_open(const char *path, bool pipes, cli_file **out, gr_err *err);
 void cli_file_drop(cli_file *file);
 

@@ -4,10 +4,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-bool collect_open(collect *c, const char *path, size_t items, bool whole, const char *const *names, size_t outputs,
-                  gr_err *err)
+bool collect_open(collect *c, const char *path, bool whole, const char *const *names, size_t outputs, gr_err *err)
 {
-    *c = (collect){.items = items, .outputs = outputs, .whole = whole};
+    *c = (collect){.outputs = outputs, .whole = whole};
     const char *base = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
     c->npy = cli_ends_with(path, ".npy");
     c->folder = cli_is_folder(path) || !*base || (!c->npy && !cli_ends_with(path, ".npz") && !strchr(base + 1, '.'));
@@ -24,9 +23,6 @@ bool collect_open(collect *c, const char *path, size_t items, bool whole, const 
     c->path = cli_strdup(path);
     c->names = cli_array(outputs, sizeof *c->names);
     for (size_t i = 0; i < outputs; i++) c->names[i] = cli_strdup(names[i]);
-    size_t cells;
-    if (__builtin_mul_overflow(items, outputs, &cells)) return cli_fail(err, GR_ENOMEM, "out of memory");
-    c->rows = cli_array(cells, sizeof *c->rows);
     return true;
 }
 
@@ -42,15 +38,14 @@ void collect_free(collect *c)
     *c = (collect){0};
 }
 
-bool collect_add(collect *c, size_t item, size_t output, const gr_tensor_view *row, gr_err *err)
+bool collect_copy(cli_tensor *t, const char *name, const gr_tensor_view *row, gr_err *err)
 {
     gr_dtype type = cli_npy_type(row->type);
     if (row->rank < 0)
         return cli_fail(err, GR_EUNSUPPORTED, "output '%s' is %s, and only tensors can be written to files",
-                        cli_show(c->names[output]), cli_view_text(row).s);
-    cli_tensor *t = &c->rows[item * c->outputs + output];
+                        cli_show(name), cli_view_text(row).s);
     if (type == GR_UNDEFINED)
-        return cli_fail(err, GR_EUNSUPPORTED, "output '%s', %s, has no form in numpy", cli_show(c->names[output]),
+        return cli_fail(err, GR_EUNSUPPORTED, "output '%s', %s, has no form in numpy", cli_show(name),
                         cli_shape(row->type, row->rank, row->dims));
     if (!cli_tensor_make(t, type, row->rank, row->dims, err)) return false;
     if (type == row->type) {
@@ -64,6 +59,15 @@ bool collect_add(collect *c, size_t item, size_t output, const gr_tensor_view *r
             cli_store_integer(type, t->owned, i, cli_integer(row->type, row->data, i));
     }
     return true;
+}
+
+void collect_add(collect *c, cli_tensor *rows, size_t items)
+{
+    const size_t have = c->items * c->outputs, more = items * c->outputs;
+    c->rows = cli_grow(c->rows, &c->cap, have + more, sizeof *c->rows);
+    memcpy(c->rows + have, rows, more * sizeof *rows);
+    memset(rows, 0, more * sizeof *rows);
+    c->items += items;
 }
 
 bool collect_lengths(collect *c, int rank, const int64_t *dims, const int64_t *values, gr_err *err)

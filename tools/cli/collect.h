@@ -8,7 +8,7 @@
 #include "tensor.h"
 
 typedef struct collect {
-    size_t items, outputs;
+    size_t items, outputs, cap;
     bool whole; /* one run without lines: arrays are the tensors themselves */
     char **names;
     cli_tensor *rows;   /* [item][output] */
@@ -19,10 +19,11 @@ typedef struct collect {
 } collect;
 
 /* Check and open the destination: FILE.npz, FILE.npy (one output only), or a folder, which is made. */
-bool collect_open(collect *c, const char *path, size_t items, bool whole, const char *const *names, size_t outputs,
-                  gr_err *err);
-/* Copy an output of an item. */
-bool collect_add(collect *c, size_t item, size_t output, const gr_tensor_view *row, gr_err *err);
+bool collect_open(collect *c, const char *path, bool whole, const char *const *names, size_t outputs, gr_err *err);
+/* A copy of an output of an item, in the type that it is written in. */
+bool collect_copy(cli_tensor *row, const char *name, const gr_tensor_view *view, gr_err *err);
+/* Append items with all their outputs; the rows become the collection's. */
+void collect_add(collect *c, cli_tensor *rows, size_t items);
 /* The array `lengths`, beside the outputs: tokens per line. */
 bool collect_lengths(collect *c, int rank, const int64_t *dims, const int64_t *values, gr_err *err);
 bool collect_write(collect *c, gr_err *err);

@@ -54,52 +54,78 @@ bool engine_open(engine *e, const char *path, gr_err *err)
     return engine_load(e, path, err) && engine_start(e, err);
 }
 
-bool engine_start(engine *e, gr_err *err)
+static bool create(const engine *e, gr_log_fn log, gr_session **out, gr_err *err)
 {
     gr_session_options options = {.struct_size = sizeof options,
                                   .threads = (int)(e->threads > 4096 ? 4096 : e->threads),
                                   .max_memory = e->max_memory,
-                                  .log = e->verbose ? log_line : NULL,
+                                  .log = log,
                                   .profile = e->profile,
                                   .skip_padding = e->skip_padding,
                                   .few_runs = e->few_runs,
                                   .precision = engine_precision(e)};
-    if (gr_session_create(e->model, &options, &e->session, err) == GR_OK) return true;
+    return gr_session_create(e->model, &options, out, err) == GR_OK;
+}
+
+bool engine_start(engine *e, gr_err *err)
+{
+    if (create(e, e->verbose ? log_line : NULL, &e->session, err)) return true;
     e->session = NULL;
     engine_close(e);
     return false;
 }
 
+bool engine_add_session(engine *e, gr_session **out, gr_err *err)
+{
+    if (!create(e, NULL, out, err)) return false;
+    *CLI_PUSH(e->more, e->more_count, e->more_cap) = *out;
+    return true;
+}
+
 void engine_close(engine *e)
 {
+    for (size_t i = 0; i < e->more_count; i++) gr_session_free(e->more[i]);
+    free(e->more);
     gr_session_free(e->session);
     gr_model_free(e->model);
     free(e->path);
-    e->path = NULL, e->model = NULL, e->session = NULL;
+    e->path = NULL, e->model = NULL, e->session = NULL, e->more = NULL, e->more_count = e->more_cap = 0;
+}
+
+bool engine_fail(const engine *e, gr_err *err)
+{
+    if (!e->path || strstr(err->text, cli_show(e->path))) return false;
+    return cli_fail_context(err, "%s", cli_show(e->path));
 }
 
 _Noreturn void engine_die(const engine *e, const gr_err *err)
 {
     if (engine_interrupted() && err->status == GR_ECANCELLED) exit(CLI_EXIT_INTERRUPT);
-    if (!e->path || strstr(err->text, cli_show(e->path))) cli_die(CLI_EXIT_FAILURE, "%s", err->text);
-    cli_die(CLI_EXIT_FAILURE, "%s: %s", cli_show(e->path), err->text);
+    gr_err whole = *err;
+    engine_fail(e, &whole);
+    cli_die(CLI_EXIT_FAILURE, "%s", whole.text);
 }
 
 static volatile sig_atomic_t interrupted;
-static gr_session *volatile running;
+static engine *volatile running;
+static sem_t *volatile wake;
 
 static void on_interrupt(int number)
 {
     (void)number;
     interrupted = 1;
-    if (running) gr_session_cancel(running);
+    for (size_t i = 0; running && i < running->more_count; i++) gr_session_cancel(running->more[i]);
+    if (running && running->session) gr_session_cancel(running->session);
+    if (wake) sem_post(wake);
 }
+
+void engine_wake_on_interrupt(sem_t *news) { wake = news; }
 
 void engine_catch_interrupt(engine *e)
 {
     struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
     sigemptyset(&action.sa_mask);
-    running = e->session;
+    running = e;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
 }
@@ -113,7 +139,7 @@ void engine_check_interrupt(void)
 
 void progress_start(progress *p, size_t total, const char *unit)
 {
-    *p = (progress){!cli_quiet && total > 1 && isatty(STDERR_FILENO), unit, cli_now(), 0, total};
+    *p = (progress){!cli_quiet && total != 1 && isatty(STDERR_FILENO), unit, cli_now(), 0, total};
 }
 
 void progress_step(progress *p, size_t done, int64_t tokens)
@@ -121,11 +147,15 @@ void progress_step(progress *p, size_t done, int64_t tokens)
     enum { WIDTH = 30, PER_SECOND = 10 };
     static const char marks[] = "##############################..............................";
     double now = cli_now();
-    if (!p->on || (done < p->total && now - p->last < 1.0 / PER_SECOND)) return;
+    if (!p->on || (done != p->total && now - p->last < 1.0 / PER_SECOND)) return;
     p->last = now;
-    size_t filled = WIDTH * done / p->total;
     double seconds = now - p->start;
-    fprintf(stderr, "\r[%.*s] %zu/%zu %s", WIDTH, marks + WIDTH - filled, done, p->total, p->unit);
+    if (p->total) {
+        size_t filled = WIDTH * done / p->total;
+        fprintf(stderr, "\r[%.*s] %zu/%zu %s", WIDTH, marks + WIDTH - filled, done, p->total, p->unit);
+    } else {
+        fprintf(stderr, "\r%zu %s", done, p->unit);
+    }
     if (tokens && seconds > 0) fprintf(stderr, ", %s tokens/s", cli_thousands((int64_t)((double)tokens / seconds)));
     fputs("\033[K", stderr);
     fflush(stderr);

@@ -7,6 +7,7 @@
 #define CLI_ENGINE_H
 
 #include "args.h"
+#include <semaphore.h>
 
 typedef struct engine {
     char *path;
@@ -20,6 +21,8 @@ typedef struct engine {
     const char *precision; /* NULL: f32 */
     gr_model *model;
     gr_session *session;
+    gr_session **more; /* of engine_add_session */
+    size_t more_count, more_cap;
     double load_seconds;
 } engine;
 
@@ -49,13 +52,19 @@ gr_precision engine_precision(const engine *e);
 bool engine_open(engine *e, const char *path, gr_err *err);
 /* Make ready what engine_load has loaded. */
 bool engine_start(engine *e, gr_err *err);
+/* One more session with the same options; it is closed with the others. */
+bool engine_add_session(engine *e, gr_session **out, gr_err *err);
 void engine_close(engine *e);
-/* End the process with the sentence, which starts with the model's path unless it already names it. */
+/* Put the model's path before a sentence that does not name it, and return false. */
+bool engine_fail(const engine *e, gr_err *err);
+/* End the process with that sentence. */
 _Noreturn void engine_die(const engine *e, const gr_err *err);
 
-/* From here on Ctrl-C cancels the session's run; a second one kills. engine_check_interrupt ends the process with
- * status 130 if there was one. */
+/* From here on Ctrl-C cancels the runs of the engine's sessions; a second one kills. engine_check_interrupt ends the
+ * process with status 130 if there was one. */
 void engine_catch_interrupt(engine *e);
+/* It posts this semaphore, too; NULL: none. */
+void engine_wake_on_interrupt(sem_t *news);
 bool engine_interrupted(void);
 void engine_check_interrupt(void);
 
@@ -64,7 +73,7 @@ typedef struct progress {
     bool on;
     const char *unit;
     double start, last;
-    size_t total;
+    size_t total; /* 0: not known */
 } progress;
 void progress_start(progress *p, size_t total, const char *unit);
 void progress_step(progress *p, size_t done, int64_t tokens);

@@ -59,22 +59,30 @@ static bool open_fd(int fd, const char *path, const struct stat *st, cli_file **
     return true;
 }
 
-bool cli_file_open(const char *path, bool pipes, cli_file **out, gr_err *err)
+bool cli_input_open(const char *path, bool pipes, int *fd, gr_err *err)
 {
     struct stat st;
     if (pipes && !strcmp(path, "-")) {
-        if (fstat(STDIN_FILENO, &st)) return cli_fail(err, GR_EIO, "standard input: %s", strerror(errno));
-        return open_fd(STDIN_FILENO, "standard input", &st, out, err);
+        *fd = STDIN_FILENO;
+        return true;
     }
     /* Look before opening: an open of a pipe without a writer never returns. */
     if (stat(path, &st)) return cli_fail(err, GR_EIO, "%s: %s", cli_show(path), strerror(errno));
     if (S_ISDIR(st.st_mode)) return cli_fail(err, GR_EIO, "%s is a folder, not a file", cli_show(path));
     if (!S_ISREG(st.st_mode) && !pipes) return cli_fail(err, GR_EIO, "%s is not a regular file", cli_show(path));
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return cli_fail(err, GR_EIO, "%s: %s", cli_show(path), strerror(errno));
+    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    return *fd >= 0 || cli_fail(err, GR_EIO, "%s: %s", cli_show(path), strerror(errno));
+}
+
+bool cli_file_open(const char *path, bool pipes, cli_file **out, gr_err *err)
+{
+    struct stat st;
+    int fd;
+    if (!cli_input_open(path, pipes, &fd, err)) return false;
+    if (fd == STDIN_FILENO) path = "standard input";
     bool ok = fstat(fd, &st) == 0 || cli_fail(err, GR_EIO, "%s: %s", cli_show(path), strerror(errno));
     ok = ok && open_fd(fd, path, &st, out, err);
-    close(fd);
+    if (fd != STDIN_FILENO) close(fd);
     return ok;
 }
 

@@ -3,7 +3,12 @@
  * Token ids from text, checked as whole tokens, and their batches.
  */
 #include "ids.h"
+#include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+/* A window of more ids than that is full whatever its lines; a longer line is taken for no line of ids. */
+enum { MANY_IDS = 1 << 20, LINE_MAX_BYTES = 64 << 20 };
 
 cli_token_text cli_token(const char *token, size_t size)
 {
@@ -74,26 +79,111 @@ static bool is_blank(const char *at, const char *end)
     return at == end;
 }
 
+/* ---- Reading ---- */
+
+struct cli_ids_reader {
+    int fd; /* -1: all is there */
+    char *data;
+    size_t at, size, cap;
+    int64_t number, paragraph; /* of the line before */
+    bool open;                 /* the paragraph has lines */
+};
+
+/* Room for more, in front of which only what has not been parsed is kept. */
+static bool fill(cli_ids_reader *r, gr_err *err)
+{
+    enum { PIECE = 1 << 16 };
+    if (r->size - r->at > LINE_MAX_BYTES)
+        return cli_fail(err, GR_ELIMIT, "line %lld is longer than %d MiB", (long long)r->number + 1, LINE_MAX_BYTES >> 20);
+    if (r->at) memmove(r->data, r->data + r->at, r->size -= r->at);
+    r->at = 0;
+    r->data = cli_grow(r->data, &r->cap, r->size + PIECE, 1);
+    ssize_t n;
+    do n = read(r->fd, r->data + r->size, r->cap - r->size);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) return cli_fail(err, GR_EIO, "%s", strerror(errno));
+    if (n == 0) {
+        if (r->fd != STDIN_FILENO) close(r->fd);
+        r->fd = -1;
+    }
+    r->size += (size_t)n;
+    return true;
+}
+
+/* The next line, without its end; *at is NULL behind the last. It lives until the next call. */
+static bool next_line(cli_ids_reader *r, const char **at, const char **stop, gr_err *err)
+{
+    for (size_t seen = 0;;) {
+        const char *from = r->data + r->at, *found = r->size > r->at + seen ? memchr(from + seen, '\n', r->size - r->at - seen) : NULL;
+        if (!found && r->fd >= 0) {
+            seen = r->size - r->at;
+            if (!fill(r, err)) return false;
+            continue;
+        }
+        *at = r->at < r->size ? from : NULL;
+        *stop = found ? found : r->data + r->size;
+        r->at = found ? (size_t)(found - r->data) + 1 : r->size;
+        return true;
+    }
+}
+
+static bool is_full(const cli_ids *ids, size_t lines, int64_t group)
+{
+    const bool many = lines < SIZE_MAX && ids->id_count >= MANY_IDS;
+    return (ids->line_count >= lines || many) && (group < 2 || ids->line_count % (size_t)group == 0);
+}
+
+static bool read_lines(cli_ids_reader *r, size_t lines, int64_t group, cli_ids *out, bool *end, gr_err *err)
+{
+    static const char mark[] = "\xef\xbb\xbf";
+    const char *at, *stop;
+    for (bool parted = false; !is_full(out, lines, group) || (group == 0 && !parted);) {
+        if (!next_line(r, &at, &stop, err)) return false;
+        if ((*end = !at)) return true;
+        if (!r->number++ && stop - at >= 3 && !memcmp(at, mark, 3)) at += 3;
+        parted = is_blank(at, stop) && r->open;
+        if (parted) r->paragraph++, r->open = false;
+        const size_t before = out->line_count;
+        if (!parse_line(out, at, stop, r->number, r->paragraph, err))
+            return cli_fail_context(err, "line %lld", (long long)r->number);
+        r->open |= out->line_count > before;
+    }
+    return true;
+}
+
+bool cli_ids_read(cli_ids_reader *r, size_t lines, int64_t group, cli_ids *out, bool *end, gr_err *err)
+{
+    const bool first = !r->number;
+    *out = (cli_ids){0};
+    *end = false;
+    if (read_lines(r, lines, group, out, end, err) && (out->line_count || !first)) return true;
+    if (*end) cli_fail(err, GR_EFORMAT, "there are no ids");
+    cli_ids_free(out);
+    return false;
+}
+
+bool cli_ids_open(const char *path, cli_ids_reader **out, gr_err *err)
+{
+    int fd;
+    if (!cli_input_open(path, true, &fd, err)) return false;
+    *out = cli_alloc(sizeof **out);
+    (*out)->fd = fd;
+    return true;
+}
+
+void cli_ids_close(cli_ids_reader *r)
+{
+    if (!r) return;
+    if (r->fd >= 0 && r->fd != STDIN_FILENO) close(r->fd);
+    free(r->data);
+    free(r);
+}
+
 bool cli_ids_parse(const cli_file *file, cli_ids *out, gr_err *err)
 {
-    const char *at = (const char *)file->data, *end = at + file->size;
-    int64_t paragraph = 0;
-    size_t in_paragraph = 0;
-    *out = (cli_ids){0};
-    if (file->size >= 3 && !memcmp(at, "\xef\xbb\xbf", 3)) at += 3;
-    for (int64_t number = 1; at < end; number++) {
-        const char *stop = memchr(at, '\n', (size_t)(end - at));
-        if (!stop) stop = end;
-        if (is_blank(at, stop) && out->line_count > in_paragraph) paragraph++, in_paragraph = out->line_count;
-        if (!parse_line(out, at, stop, number, paragraph, err)) {
-            cli_ids_free(out);
-            return cli_fail_context(err, "line %lld", (long long)number);
-        }
-        at = stop < end ? stop + 1 : end;
-    }
-    if (out->line_count) return true;
-    cli_ids_free(out);
-    return cli_fail(err, GR_EFORMAT, "there are no ids");
+    bool end;
+    cli_ids_reader r = {.fd = -1, .data = (char *)(uintptr_t)file->data, .size = file->size};
+    return cli_ids_read(&r, SIZE_MAX, 1, out, &end, err);
 }
 
 void cli_ids_free(cli_ids *ids)
@@ -126,18 +216,15 @@ static bool joins(const cli_item *first, const cli_item *next, int64_t rows, con
 
 size_t cli_batches(const cli_item *items, size_t n, const cli_batch_rules *rules, size_t *order, size_t *starts)
 {
-    size_t window = rules->window ? rules->window : n, batches = 0;
-    key *keys = cli_array(window < n ? window : n, sizeof *keys);
-    for (size_t start = 0; start < n; start += window) {
-        size_t count = n - start < window ? n - start : window;
-        for (size_t i = 0; i < count; i++) keys[i] = (key){items[start + i].length, items[start + i].lines, start + i};
-        qsort(keys, count, sizeof *keys, by_length);
-        for (size_t i = 0; i < count; i++) {
-            order[start + i] = keys[i].index;
-            const cli_item *first = i ? &items[order[starts[batches - 1]]] : NULL;
-            if (!first || !joins(first, &items[keys[i].index], (int64_t)(start + i - starts[batches - 1]), rules))
-                starts[batches++] = start + i;
-        }
+    size_t batches = 0;
+    key *keys = cli_array(n, sizeof *keys);
+    for (size_t i = 0; i < n; i++) keys[i] = (key){items[i].length, items[i].lines, i};
+    qsort(keys, n, sizeof *keys, by_length);
+    for (size_t i = 0; i < n; i++) {
+        order[i] = keys[i].index;
+        const cli_item *first = i ? &items[order[starts[batches - 1]]] : NULL;
+        if (!first || !joins(first, &items[keys[i].index], (int64_t)(i - starts[batches - 1]), rules))
+            starts[batches++] = i;
     }
     starts[batches] = n;
     free(keys);

@@ -23,8 +23,18 @@ typedef struct cli_ids {
     size_t id_cap, line_cap;
 } cli_ids;
 
+/* All lines of a file; at least one, or it fails. */
 bool cli_ids_parse(const cli_file *file, cli_ids *out, gr_err *err);
 void cli_ids_free(cli_ids *ids);
+
+/* The same, some lines after others, from a file or a pipe. */
+typedef struct cli_ids_reader cli_ids_reader;
+/* "-" is standard input. */
+bool cli_ids_open(const char *path, cli_ids_reader **out, gr_err *err);
+/* Lines until there are `lines` of them, or MANY_IDS ids. `group` > 1: only whole groups of so many lines, 0: whole
+ * paragraphs, as far as there are enough. *end: no more will come. */
+bool cli_ids_read(cli_ids_reader *r, size_t lines, int64_t group, cli_ids *out, bool *end, gr_err *err);
+void cli_ids_close(cli_ids_reader *r);
 
 /* The whole token as a number; NULL, or what is wrong with it. */
 const char *cli_id_parse(const char *token, size_t size, int64_t *out);
@@ -48,11 +58,9 @@ typedef struct cli_batch_rules {
     int64_t rows;       /* at most */
     int64_t tokens;     /* at most, padding counted; one item is always allowed */
     bool equal_lengths; /* for models that can't be told what is padding */
-    size_t window;      /* items that are reordered together */
 } cli_batch_rules;
 
-/* Order items[0..n) so that batches, which are consecutive, hold items of similar length: within each window by
- * length, stable. order[] gets indices into items; starts[] (room for n + 1) where in order[] each batch begins, and
+/* Order items[0..n) by length, stable, so that batches, which are consecutive, hold items of similar length. order[] gets indices into items; starts[] (room for n + 1) where in order[] each batch begins, and
  * n at the end. Returns the number of batches. */
 size_t cli_batches(const cli_item *items, size_t n, const cli_batch_rules *rules, size_t *order, size_t *starts);
 

@@ -92,17 +92,18 @@ static void read_unnamed(run_inputs *r, const char *path)
 
 static void read_ids(run_inputs *r, const char *path)
 {
-    cli_file *file;
     gr_err err;
+    bool end;
     if (r->ids_path)
         cli_die(CLI_EXIT_USAGE, "token ids are given twice, as %s and %s", cli_show(r->ids_path), cli_show(path));
     r->ids_path = strcmp(path, "-") ? path : "standard input";
-    bool ok = cli_file_open(path, true, &file, &err);
-    if (ok) {
-        ok = cli_ids_parse(file, &r->ids, &err) || cli_fail_context(&err, "%s", cli_show(r->ids_path));
-        cli_file_drop(file);
-    }
-    if (!ok) cli_die(CLI_EXIT_FAILURE, "%s", err.text);
+    if (!cli_ids_open(path, &r->reader, &err)) cli_die(CLI_EXIT_FAILURE, "%s", err.text);
+    if (!r->later && !run_inputs_read(r, SIZE_MAX, 1, &r->ids, &end, &err)) cli_die(CLI_EXIT_FAILURE, "%s", err.text);
+}
+
+bool run_inputs_read(run_inputs *r, size_t lines, int64_t group, cli_ids *out, bool *end, gr_err *err)
+{
+    return cli_ids_read(r->reader, lines, group, out, end, err) || cli_fail_context(err, "%s", cli_show(r->ids_path));
 }
 
 static _Noreturn void unknown_input(const run_inputs *r, const char *name, size_t size)
@@ -145,4 +146,5 @@ void run_inputs_free(run_inputs *r)
     for (size_t i = 0; i < r->count; i++) cli_tensor_free(&r->tensors[i]);
     free(r->tensors);
     cli_ids_free(&r->ids);
+    cli_ids_close(r->reader);
 }
