@@ -16,6 +16,8 @@
 
 enum {
     ROW_BLOCK = 64,
+    LINE = 64,              /* bytes of the cache */
+    MANY = 6,               /* tiles of rows from which on a panel is worth fetching early; the CPU's own fetching does else */
     GROUP = 8,              /* panels whose sums are kept together */
     SMALL_WORK = 256 * 1024 /* multiplications below which waking other threads costs more than they save */
 };
@@ -333,14 +335,21 @@ typedef struct work {
     uint8_t copy[ROW_BLOCK * GR_ITILE_K];
 } work;
 
-/* A piece of a panel stays in the cache while all rows pass over it. */
-static void run_piece(gr_itile *tile, int64_t rows, int32_t *sums)
+/* The piece of a panel that the next tiles need. */
+typedef struct ahead {
+    const int8_t *from;
+    int64_t size;
+} ahead;
+
+/* A piece of a panel stays in the cache while all rows pass over it; meanwhile what comes next is fetched. */
+static void run_piece(gr_itile *tile, int64_t rows, const ahead *next, int32_t *sums)
 {
     const gr_itiles *t = best();
     const uint8_t *a = tile->a;
-    const int64_t count = quotient_up(rows, t->rows);
-    for (int64_t i = 0, row = 0, step; i < count; i++, row += step) {
+    const int64_t count = quotient_up(rows, t->rows), size = count < MANY ? 0 : next->size;
+    for (int64_t i = 0, at = 0, row = 0, step; i < count; i++, row += step) {
         step = quotient_up(rows - row, count - i); /* of even height */
+        for (const int64_t end = size * (i + 1) / count; at < end; at += LINE) __builtin_prefetch(next->from + at, 0, 2);
         tile->a = a + row * tile->lda;
         tile->sums = sums + row * tile->stride;
         t->tile[step](tile);
@@ -368,7 +377,8 @@ static void run_item(const run *r, int64_t item, work *w)
             memcpy(tile.count, head + i * (int64_t)sizeof(counts), sizeof(counts));
             tile.order = head + pieces * (int64_t)sizeof(counts) + k / 4;
             tile.b = data + p * panel_size(g->k) + k * t->width;
-            run_piece(&tile, rows, w->sums + (p - p0) * t->width);
+            const ahead next = {tile.b + panel_size(g->k), p + 1 < r->panels ? least(GR_ITILE_K, g->k - k) * t->width : 0};
+            run_piece(&tile, rows, &next, w->sums + (p - p0) * t->width);
         }
     }
     for (int64_t j = 0; j < rows; j++) {

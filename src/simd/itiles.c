@@ -95,14 +95,16 @@ VINLINE void add_bytes(const gr_itile *t, const int rows, const int together, in
 {
     const int8_t *b = t->b + (int64_t)first * 4 * WIDTH;
     const uint8_t *const a = t->a, *order = t->order + first;
-    const int64_t lda = t->lda;
+    const int64_t lda = t->lda, lda3 = 3 * lda; /* so that an address is one instruction */
     for (int i = 0; i < count; i += together, order += together, b += together * 4 * WIDTH) {
+        const uint8_t *at[4];
+        for (int j = 0; j < together; j++) at[j] = a + 4 * (size_t)order[j];
         UNROLL
         for (int r = 0; r < rows; r++) {
             vs low = {0}, high = {0};
             UNROLL
             for (int j = 0; j < together; j++) {
-                const vi four = four_of(a + r * lda + 4 * order[j]);
+                const vi four = four_of(at[j] + (r == 3 ? lda3 : r * lda));
                 const vs x = multiply_bytes(four, load_b(b + j * 8 * GR_LANES));
                 const vs y = multiply_bytes(four, load_b(b + (j * 2 + 1) * 4 * GR_LANES));
                 low = j ? low + x : x;
