@@ -5,6 +5,7 @@
  */
 #include "simd/igemm.h"
 #include "support.h"
+#include <math.h>
 #include <stdlib.h>
 
 typedef struct problem {
@@ -104,6 +105,34 @@ static void test_sums(void)
     }
 }
 
-static CU_TestInfo tests[] = {{"exact sums", test_sums}, CU_TEST_INFO_NULL};
+enum { DEPTH = 96 };
+
+/* Whole numbers stay what they are in the unit that a column is said to have; others have a finer one. */
+static void test_units(void)
+{
+    static float panel[DEPTH * GR_IGEMM_WIDTH_MAX], scales[GR_IGEMM_WIDTH_MAX];
+    static int8_t codes[DEPTH * GR_IGEMM_WIDTH_MAX];
+    const int64_t width = gr_igemm_width();
+    const float unit = 0.013f;
+    uint32_t seed = 3;
+    for (int64_t i = 0; i < DEPTH * width; i++)
+        panel[i] = unit * (float)((int)(next_random(&seed) % 31 + next_random(&seed) % 31) - 30 + (i < width ? 30 : 0));
+    panel[width + 1] = __builtin_nanf("");
+    for (int64_t j = 0; j < width; j++) scales[j] = j % 2 ? unit : j % 4 ? -unit : 0;
+    gr_igemm_quantize_panel(DEPTH, panel, codes, scales);
+    CHECK_THAT(!(scales[1] - scales[1] == 0), "a column with NaN has the scale %g", (double)scales[1]);
+    for (int64_t j = 0; j < width; j++) {
+        int64_t wrong = 0;
+        for (int64_t i = 0; j != 1 && i < DEPTH; i++) {
+            const float error = (float)codes[i * width + j] * scales[j] - panel[i * width + j];
+            wrong += j % 2 ? codes[i * width + j] != (int)roundf(panel[i * width + j] / unit)
+                           : fabsf(error) > scales[j] * 0.5001f;
+        }
+        CHECK_THAT(!wrong && (j % 2 ? j == 1 || scales[j] == unit : scales[j] > 0 && scales[j] < unit),
+                   "column %d: %d wrong codes, scale %g", (int)j, (int)wrong, (double)scales[j]);
+    }
+}
+
+static CU_TestInfo tests[] = {{"exact sums", test_sums}, {"units of codes", test_units}, CU_TEST_INFO_NULL};
 
 CU_SuiteInfo suite_igemm = {"igemm", NULL, NULL, NULL, NULL, tests};

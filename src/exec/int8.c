@@ -55,11 +55,11 @@ static void pack_panels(const pack_job *j, size_t floats, size_t each, char *roo
     float *scales = (float *)((char *)packed + scales_at(j->k, j->n));
 #pragma omp parallel for schedule(dynamic) num_threads(omp_get_max_threads()) if (j->k * j->n > PARALLEL_FROM)
     for (int64_t p = 0; p < panels; p++) {
-        float *from = (float *)(room + (size_t)omp_get_thread_num() * each), own[GR_IGEMM_WIDTH_MAX];
+        float *from = (float *)(room + (size_t)omp_get_thread_num() * each), own[GR_IGEMM_WIDTH_MAX] = {0};
         int8_t *codes = (int8_t *)from + floats;
         const int64_t first = p * width, count = j->n - first < width ? j->n - first : width;
         if (count < width) memset(from, 0, floats);
-        j->columns(j->user, first, count, width, from);
+        j->columns(j->user, first, count, width, from, own);
         gr_igemm_quantize_panel(j->k, from, codes, own);
         memcpy(scales + first, own, (size_t)count * sizeof *own);
         gr_igemm_pack_panel(j->k, j->n, p, codes, width, 1, GREATEST, packed);

@@ -10,9 +10,9 @@
 #include "exec/packs.h"
 #include "simd/simd.h"
 
-/* Where weights come from: columns [first, first + count) as floats, element (i, j) at to[i * stride + j]. Called from
- * several threads. */
-typedef void gr_int8_columns(const void *user, int64_t first, int64_t count, int64_t stride, float *to);
+/* Where weights come from: columns [first, first + count) as floats, element (i, j) at to[i * stride + j], and what all
+ * elements of column j are multiples of in units[j], which is 0 before. Called from several threads. */
+typedef void gr_int8_columns(const void *user, int64_t first, int64_t count, int64_t stride, float *to, float *units);
 
 /* Whether matrices of that size are worth it: of few rows or columns not, and heads of few outputs lose most. */
 bool gr_int8_wants(int64_t k, int64_t n);

@@ -268,8 +268,9 @@ static void widen_row(gr_dtype dtype, const void *from, int64_t n, float *to)
 }
 
 /* Columns of B as floats, wherever they stand. */
-static void columns_of(const void *user, int64_t first, int64_t count, int64_t stride, float *to)
+static void columns_of(const void *user, int64_t first, int64_t count, int64_t stride, float *to, float *units)
 {
+    (void)units;
     const pack_job *j = user;
     const gr_product *p = j->p;
     const int64_t size = gr_dtype_bits(j->b->dtype) / 8;

@@ -173,10 +173,12 @@ static void unpack(const gr_step *s, int64_t first, int64_t count, float *to)
 }
 
 /* For int8.h: in rows. */
-static void columns_of(const void *step, int64_t first, int64_t count, int64_t stride, float *to)
+static void columns_of(const void *step, int64_t first, int64_t count, int64_t stride, float *to, float *units)
 {
     const gr_step *s = step;
     const layout l = layout_of(s);
+    int32_t zero;
+    for (int64_t j = 0; !l.k_step && j < count; j++) factor_of(s, &l, 0, first + j, &units[j], &zero);
     if (!l.trans) unpack_rows(s, &l, first, count, stride, to);
     for (int64_t j = 0; l.trans && j < count; j++) unpack_column(s, &l, first + j, stride, to + j);
 }

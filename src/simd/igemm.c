@@ -17,7 +17,7 @@
 enum {
     ROW_BLOCK = 64,
     LINE = 64,              /* bytes of the cache */
-    MANY = 6,               /* tiles of rows from which on a panel is worth fetching early; the CPU's own fetching does else */
+    MANY = 6,               /* tiles of rows from which on fetching a panel early pays */
     GROUP = 8,              /* panels whose sums are kept together */
     SMALL_WORK = 256 * 1024 /* multiplications below which waking other threads costs more than they save */
 };

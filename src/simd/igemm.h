@@ -47,8 +47,9 @@ void gr_igemm_scale(int64_t n, const int32_t *sums, const float *factors, float 
 /* to[i] = round(x[i] / scale) + zero, halves to even, within [least, greatest]; NaN becomes the least. The bounds are
  * those of a type of 8 bits. */
 void gr_igemm_quantize(int64_t n, const float *x, float scale, int least, int greatest, int zero, uint8_t *to);
-/* A panel of floats [k][width] as codes, one scale for each of its columns. A scale is not finite if an
- * element of its column is not. */
+/* A panel of floats [k][width] as codes, one scale for each of its columns; it is not finite if an element of the column
+ * is not. Before, `scales` has for each column what all of its elements are multiples of, or 0 if that is not known:
+ * they are kept as they are where that costs no time. */
 void gr_igemm_quantize_panel(int64_t k, const float *panel, int8_t *to, float *scales);
 /* A row as codes from 0 to `greatest` with the scale and zero point that let them span its range: an element is
  * (to[i] - *zero) * *scale, rounded. The scale is not finite if an element is not. */

@@ -217,17 +217,32 @@ static void range(int64_t n, const float *x, float *low, float *high)
         if (most[j] != most[j]) *high = most[j];
 }
 
-/* [k][WIDTH] floats, one scale for each column. */
+/* The unit of a column's codes. `most` is the greatest magnitude, `square` the mean square in units of that; `own` is the
+ * unit that the column has, which is kept if it serves. Where pairs are added up in 16 bits their mean decides how many
+ * are too large for that: below 28 few are, and of most fours two are added up. The greatest code is at least 90 for
+ * that, as columns without outliers would lose precision, and at most 127. */
+VINLINE vf unit_of(enum gr_itile_bytes bytes, vf most, vf square, vf own)
+{
+    const vf small = vmin(vsqrt(square) * (1.0f / 28), vset(1.0f / 90)) * most, least = most / INT8_MAX;
+    const vf unit = bytes == GR_BYTES_SMALL ? vmax(small, least) : least;
+    const vi keeps = (own > vset(0)) & (own >= least * 0.998f); /* it is rounded */
+    return vselect(bytes == GR_BYTES_SMALL ? keeps & (own >= small) : keeps, own, unit);
+}
+
+/* [k][WIDTH] floats, one scale for each column; `scales` has units in which they are whole numbers, or 0. */
 static void quantize_panel(enum gr_itile_bytes bytes, int64_t k, const float *panel, int8_t *to, float *scales)
 {
-    /* Where pairs are added up in 16 bits: few of them are too large then, and of most fours two are added up. Full
-     * bytes take half as long again, and smaller ones, which no longer come in fewer steps, lose precision. */
-    const float greatest = bytes == GR_BYTES_SMALL ? 90 : INT8_MAX, shifter = 0x1.8p23f;
-    vf most[2] = {vset(0), vset(0)}, inverse[2];
+    const float shifter = 0x1.8p23f;
+    vf most[2] = {vset(0), vset(0)}, square[2] = {vset(0), vset(0)}, inverse[2];
     for (int64_t i = 0; i < k; i++)
         for (int h = 0; h < 2; h++) most[h] = vmax(vabs(vload(panel + i * WIDTH + h * GR_LANES)), most[h]);
+    for (int64_t i = 0; i < k; i++)
+        for (int h = 0; h < 2; h++) {
+            const vf share = vload(panel + i * WIDTH + h * GR_LANES) / vmax(most[h], vset(0x1p-126f));
+            square[h] += share * share;
+        }
     for (int h = 0; h < 2; h++) {
-        const vf unit = most[h] / greatest;
+        const vf unit = unit_of(bytes, most[h], square[h] / (float)k, vload(scales + h * GR_LANES));
         vstore(scales + h * GR_LANES, unit);
         inverse[h] = vselect(unit < vset(0x1p-100f), vset(0), 1 / unit); /* below: all but zero */
     }
