@@ -266,6 +266,52 @@ static void test_layer(void)
     check_layer("always");
 }
 
+/* y = (x w) v, and h = x w if that is wanted. */
+static size_t run_chain(gr_model *m, int64_t first, int64_t rows, bool middle, float *y)
+{
+    const gr_session_options options = {.struct_size = sizeof options, .threads = 2, .precision = GR_PRECISION_BF16};
+    const int64_t dims[] = {rows, K};
+    gr_named_tensor in = FLOATS("x", 2, dims, d.x + first * K), out[] = {WANTED("y"), WANTED("h")};
+    gr_memory_info memory = {0};
+    gr_session *s = NULL;
+    CHECK_OK(gr_session_create(m, &options, &s, &err));
+    CHECK_OK(gr_session_run(s, &in, 1, out, middle ? 2 : 1, &err));
+    if (out->tensor.data) memcpy(y, out->tensor.data, (size_t)(rows * K) * sizeof *y);
+    if (middle) CHECK_THAT(out[1].tensor.size == (size_t)(rows * N) * sizeof *y, "the middle is not there");
+    gr_session_memory(s, &memory);
+    gr_session_free(s);
+    return memory.arena_bytes;
+}
+
+/* A product that another one alone reads writes its rows rounded, in half the memory; the bits are those of rows that are
+ * rounded later. */
+static void test_chain(void)
+{
+    static float whole[ROWS * K], other[ROWS * K];
+    cli_text text = {0};
+    char name[64];
+    gr_model *m = NULL;
+    make_data(&d);
+    cli_add(&text, "<ir_version: 10, opset_import: [\"\" : 17]> g (float[n, %d] x) => (float[n, %d] y) <", K, K);
+    snprintf(name, sizeof name, "float[%d, %d] w", K, N);
+    add_numbers(&text, name, "%.0fe-4", d.w, K * N, 10000);
+    snprintf(name, sizeof name, ", float[%d, %d] v", N, K);
+    add_numbers(&text, name, "%.0fe-4", d.w, K * N, 10000);
+    cli_add(&text, "> { h = MatMul (x, w) y = MatMul (h, v) }");
+    setenv("GRAPHRUN_BF16", "always", 1);
+    CHECK_OK(gr_model_load_memory(text.data, strlen(text.data), NULL, NULL, &m, &err));
+    if (m) {
+        const size_t less = run_chain(m, 0, ROWS, false, whole), more = run_chain(m, 0, ROWS, true, other);
+        CHECK_THAT(!memcmp(whole, other, sizeof whole), "rows that the first product rounds are others");
+        CHECK_THAT(less + ROWS * N * sizeof(float) <= more, "%zu bytes without the middle, %zu with it", less, more);
+        run_chain(m, 3, 5, false, other);
+        CHECK_THAT(!memcmp(whole + 3 * K, other, 5 * K * sizeof *other), "rows are others alone");
+    }
+    unsetenv("GRAPHRUN_BF16");
+    gr_model_free(m);
+    free(text.data);
+}
+
 /* Rows of zeros give the bias; what is not finite spoils its own row alone. */
 static void test_odd_rows(void)
 {
@@ -381,6 +427,7 @@ static void test_options(void)
     close_running(&r);
 }
 
-static CU_TestInfo tests[] = {{"models", test_models},   {"a layer", test_layer},   {"odd rows", test_odd_rows},
-                              {"dynamic", test_dynamic}, {"auto", test_auto}, {"options", test_options}, CU_TEST_INFO_NULL};
+static CU_TestInfo tests[] = {{"models", test_models},     {"a layer", test_layer}, {"rounded rows", test_chain},
+                              {"odd rows", test_odd_rows}, {"dynamic", test_dynamic}, {"auto", test_auto},
+                              {"options", test_options},   CU_TEST_INFO_NULL};
 CU_SuiteInfo suite_precision = {"precision", NULL, NULL, NULL, NULL, tests};

@@ -106,6 +106,7 @@ bool gr_att_tiled_prepare(gr_step *s, gr_why *why)
     if (s->rows && (s->in[QUERY]->rank != 3 || gr_step_in(s, FACTORS) || gr_step_out(s, SCORES)))
         return gr_decline(why, "rows are not those of one grid");
     s->flops = 2.0 * (double)(l->batch * l->heads * l->queries) * (double)l->total * (double)(l->head + l->v_head);
+    if (s->in[QUERY]->rank == 3 && l->v_head % 2 == 0) s->gives_row = l->heads * l->v_head;
     s->state = t;
     return true;
 }
@@ -240,6 +241,10 @@ static void tile_run(const gr_step *s, const tiled *t, const sequence *z, int64_
         memset(scores + i * t->row + n, 0, (size_t)(z->keys - n) * sizeof *scores);
     finish_probabilities(s, t, b, h, query, rows, scores);
     gr_gemm_small_part(rows, l->v_head, n, z->keys, 1, scores, t->row, own + t->packed_k, y, l->y.token);
+    for (int64_t i = 0; i < rows && s->rounded_out; i++) {
+        const float *row = y + i * l->y.token;
+        gr_gemm_round_row(l->v_head, row, (uint16_t *)s->rounded_out + (row - (const float *)s->out[Y]->data));
+    }
 }
 
 static sequence sequence_of(const gr_step *s, const tiled *t, int64_t b)

@@ -5,6 +5,7 @@
 #include "exec/plan_data.h"
 #include "exec/grow.h"
 #include "exec/packs.h"
+#include "exec/rounded.h"
 #include "exec/rows.h"
 #include "exec/threads.h"
 #include <stdio.h>
@@ -209,7 +210,7 @@ static gr_status widen_constants(gr_plan *p, gr_err *err)
     return GR_OK;
 }
 
-static gr_status new_buffer(gr_plan *p, size_t size, uint32_t first, uint32_t last, uint32_t *out, gr_err *err)
+gr_status gr_plan_buffer(gr_plan *p, size_t size, uint32_t first, uint32_t last, uint32_t *out, gr_err *err)
 {
     gr_buffer *b = GR_PUSH(p->arena, p->buffers, p->nbuffers, p->capbuffers);
     if (!b) return gr_nomem(err);
@@ -232,8 +233,7 @@ static bool take_over(gr_plan *p, const plan_step *ps, uint32_t step, const slot
     return false;
 }
 
-/* Bytes of a slot in the block: those of the rows that it may hold. */
-static size_t held_bytes(const gr_plan *p, const slot *s)
+size_t gr_plan_held_bytes(const gr_plan *p, const slot *s)
 {
     const gr_rows *r = p->nsets ? &p->sets[s->rows] : NULL;
     return r && r->most ? s->t.size / (size_t)(r->batch * r->tokens) * (size_t)r->most : s->t.size;
@@ -250,10 +250,10 @@ static gr_status place_buffers(gr_plan *p, uint32_t step, gr_err *err)
             p->buffers[s->buffer].last = s->last;
             taken = true;
         } else {
-            GR_TRY(new_buffer(p, held_bytes(p, s), step, s->last, &s->buffer, err));
+            GR_TRY(gr_plan_buffer(p, gr_plan_held_bytes(p, s), step, s->last, &s->buffer, err));
         }
     }
-    return ps->step.scratch_size ? new_buffer(p, ps->step.scratch_size, step, step, &ps->scratch, err) : GR_OK;
+    return ps->step.scratch_size ? gr_plan_buffer(p, ps->step.scratch_size, step, step, &ps->scratch, err) : GR_OK;
 }
 
 /* Kernels that read constants only where they are aligned get a copy, which all plans share. */
@@ -293,6 +293,7 @@ static gr_status choose_kernel(gr_plan *p, plan_step *ps, gr_err *err)
     const bool by_rows = (s->op->flags & (GR_OP_ROWS | GR_OP_KEY_ROWS | GR_OP_ANY_ROWS | GR_OP_POOL_ROWS)) && (s->rows || s->key_rows);
     for (const gr_kernel *k = s->op->kernels; k->name; k++) {
         s->scratch_size = 0;
+        s->takes_row = s->gives_row = 0;
         s->state = NULL;
         if (!k->prepare || k->prepare(s, &why)) {
             if (by_rows && !k[1].name) {
@@ -381,7 +382,7 @@ static gr_status place_copies(gr_plan *p, gr_err *err)
     for (size_t i = 0; i < p->nwanted; i++) {
         const slot *s = wanted_slot(p, i);
         size_t size = s->t.kind == GR_KIND_TENSOR ? s->t.size : 0;
-        if (s->place == IS_INPUT) GR_TRY(new_buffer(p, size, end, end, &p->copies[i], err));
+        if (s->place == IS_INPUT) GR_TRY(gr_plan_buffer(p, size, end, end, &p->copies[i], err));
     }
     return GR_OK;
 }
@@ -409,6 +410,7 @@ static gr_status make_plan(gr_plan *p, gr_err *err)
         if (p->again) return status;
         if (status != GR_OK) return gr_fail_at(p->steps[i].node->op, p->steps[i].node->name, status, err);
     }
+    GR_TRY(gr_rounded_place(p, err));
     GR_TRY(place_copies(p, err));
     p->homes = GR_NEWS(p->arena, p->nbuffers, char *);
     if (p->options.profile && !(p->times = GR_NEWS(p->arena, p->nsteps + 1, double))) return gr_nomem(err);

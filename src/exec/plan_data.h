@@ -32,6 +32,7 @@ typedef struct plan_step {
     uint32_t *in, *out;  /* slots; NO_SLOT: absent, or not wanted */
     bool dynamic;
     uint32_t scratch; /* buffer, if step.scratch_size */
+    uint32_t rounded_in, rounded_out; /* buffers, or NO_SLOT */
 } plan_step;
 
 struct gr_plan {
@@ -72,6 +73,11 @@ struct gr_plan {
     double *times; /* NULL: not profiled; seconds on a clock when step i of the last run began, and after the last */
     gr_exec exec;
 };
+
+/* A new buffer that is alive in steps [first, last]. */
+gr_status gr_plan_buffer(gr_plan *p, size_t size, uint32_t first, uint32_t last, uint32_t *out, gr_err *err);
+/* Bytes of a slot in the block: those of the rows that it may hold. */
+size_t gr_plan_held_bytes(const gr_plan *p, const slot *s);
 
 static inline slot *slot_of(const gr_plan *p, const gr_value *v) { return v ? &p->slots[v->id] : NULL; }
 

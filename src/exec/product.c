@@ -213,8 +213,15 @@ static const char *layout_of(enum gr_gemm_store store, const gr_tensor *b)
 static bool reserve_pairs(gr_step *s, const state *st)
 {
     size_t bytes;
-    return gr_mul((size_t)st->p.m, (size_t)gr_gemm_pairs(st->p.k), &bytes) && gr_mul(bytes, sizeof(uint32_t), &bytes) &&
-           gr_add(st->inner, bytes, &s->scratch_size);
+    if (!gr_mul((size_t)st->p.m, (size_t)gr_gemm_pairs(st->p.k), &bytes) || !gr_mul(bytes, sizeof(uint32_t), &bytes) ||
+        !gr_add(st->inner, bytes, &s->scratch_size))
+        return false;
+    const gr_product *p = &st->p;
+    s->takes_bytes = bytes;
+    s->takes_row = p->a == 0 && st->converted[A] == SIZE_MAX && p->a_row == p->k ? p->k : 0;
+    s->gives_row = st->result == SIZE_MAX && p->addend < 0 && p->n % 2 == 0 ? p->n : 0;
+    s->gives_only = true;
+    return true;
 }
 
 /* Weights that are read where they are, in each run. */
@@ -362,11 +369,12 @@ static gr_gemm packed_gemm(const gr_step *s, const state *st, const float *a, co
                      .residual = residual, .act = p->act, .c = c, .ldc = p->n};
 }
 
-/* A of a product with pairs: its rows, rounded into scratch. */
-static void take_rounded(gr_gemm *g, void *rows, bool ready)
+/* A of a product with pairs: its rows rounded, by whoever made them or into scratch. */
+static void take_rounded(const gr_step *s, const state *st, gr_gemm *g, bool ready)
 {
-    if (!ready) gr_gemm_round(g->m, g->k, g->a, g->lda, rows);
-    g->a = rows;
+    void *own = (char *)s->scratch + st->inner;
+    if (!s->rounded_in && !ready) gr_gemm_round(g->m, g->k, g->a, g->lda, own);
+    g->a = s->rounded_in ? s->rounded_in : own;
     g->k = g->lda = gr_gemm_pairs(g->k);
 }
 
@@ -384,7 +392,9 @@ gr_status gr_product_run(const gr_step *s, gr_err *err)
     const int64_t rows = out->elements / p->n;
     if (st->pack || st->plain) {
         gr_gemm g = packed_gemm(s, st, a, bias, residual, c);
-        if (st->store == GR_STORE_PAIRS) take_rounded(&g, inner, false);
+        if (st->store == GR_STORE_PAIRS) take_rounded(s, st, &g, false);
+        g.rounded = s->rounded_out;
+        if (s->only_rounded) g.c = NULL;
         if (st->bytes) {
             gr_int8_quantize(g.m, g.k, g.a, g.lda, inner);
             gr_int8_run(&g, inner);
@@ -459,6 +469,8 @@ bool gr_products_prepare(gr_step *s, int count, const gr_product *p, gr_product_
         all->scratch[i] = total;
         flops += part.flops;
         s->all_rows |= part.all_rows;
+        s->takes_row = part.takes_row;
+        s->takes_bytes = part.takes_bytes;
         const bool shares = i && share_rows(all->states[i - 1], all->states[i]);
         if (shares) all->scratch[i] = all->scratch[i - 1];
         if (ready && shares) continue;
@@ -496,7 +508,7 @@ gr_status gr_products_run(const gr_step *s, gr_err *err)
         together[n] = packed_gemm(&part, st, operand(&part, st, A), operand(&part, st, BIAS),
                                   operand(&part, st, RESIDUAL), part.out[0]->data);
         if (st->store == GR_STORE_PAIRS) {
-            take_rounded(&together[n], (char *)part.scratch + st->inner, all->scratch[i] == rounded);
+            take_rounded(&part, st, &together[n], all->scratch[i] == rounded);
             rounded = all->scratch[i];
         }
         n++;

@@ -3,6 +3,7 @@
  * Running a plan: bind, loop, hand out.
  */
 #include "exec/plan_data.h"
+#include "exec/rounded.h"
 #include "exec/rows.h"
 #include <time.h>
 
@@ -57,6 +58,7 @@ static void bind(gr_plan *p, const gr_tensor *inputs, char *block, const gr_tens
     }
     for (size_t i = 0; all && i < p->nsteps; i++)
         if (p->steps[i].step.scratch_size) p->steps[i].step.scratch = block + p->buffers[p->steps[i].scratch].offset;
+    if (all) gr_rounded_bind(p, block);
     p->bound = block;
     p->rehomed = rehome;
 }

@@ -191,6 +191,7 @@ static bool simd_prepare(gr_step *s, gr_why *why)
         return gr_decline(why, "its rows are not those of the grid");
     /* Scale and bias, and for each thread x, residual and sum. */
     s->scratch_size = (2 + (size_t)gr_step_threads(s) * 3) * (size_t)o.n * sizeof(float);
+    if (o.y->dtype == GR_FLOAT && o.n % 2 == 0) s->gives_row = o.n;
     return true;
 }
 
@@ -225,6 +226,7 @@ static void norm_rows(void *user, int64_t first, int64_t end, int thread)
         else
             v->layernorm((size_t)n, x, with, j->scale, j->bias, p->epsilon, sum, y);
         gr_row_write(o.y, row * n, n, y);
+        if (j->s->rounded_out) gr_gemm_round_row(n, y, (uint16_t *)j->s->rounded_out + row * n);
         if (sum) gr_row_write(o.sum, row * n, n, sum);
     }
 }

@@ -113,6 +113,14 @@ typedef struct gr_step {
     const gr_rows *rows;
     const gr_rows *key_rows; /* GR_OP_KEY_ROWS: those of inputs 1 and 2 */
     bool all_rows;           /* a kernel that is better than the next has declined because of rows */
+    /* Rows rounded by gr_gemm_round. A kernel that takes input 0 so, in dense rows of `takes_row` elements, could do
+     * without the last takes_bytes of its scratch if somebody made them; one that can give output 0 so, in dense rows of
+     * an even number of elements, sets gives_row, and gives_only if it need not write the floats then. 0: neither. */
+    int64_t takes_row, gives_row;
+    size_t takes_bytes;
+    bool gives_only, only_rounded; /* nobody reads the floats of output 0 */
+    const void *rounded_in;        /* at run, or NULL */
+    void *rounded_out;             /* at run: where they are wanted, or NULL */
     struct gr_exec *exec; /* limits, cancel and the interpreter for subgraphs; NULL in unit tests */
 } gr_step;
 

@@ -82,6 +82,8 @@ void gr_gemm_pack_pairs(enum gr_gemm_store from, int64_t k, int64_t n, const voi
     }
 }
 
+void gr_gemm_round_row(int64_t k, const float *a, void *row) { gr_tiles_best()->round_row(k, a, row); }
+
 typedef struct rounding {
     int64_t k, lda;
     const float *a;
@@ -120,7 +122,8 @@ static void rows_of_piece(const gr_gemm *g, const gr_tiles *tiles, gr_tile *t, b
         /* Tiles of even height: a last one of few rows would leave the multipliers idle. */
         const int64_t rows = quotient_up(x->end - row, count - i);
         t->a = (const char *)g->a + (row * g->lda + k0) * 4; /* floats or pairs */
-        t->c = g->c + row * g->ldc + j;
+        t->c = g->c ? g->c + row * g->ldc + j : NULL;
+        t->rounded = g->rounded ? g->rounded + row * g->n + j : NULL;
         t->residual = g->residual ? g->residual + row * g->ldc + j : NULL;
         t->ahead = next + i * t->k * t->pace;
         (wide ? tiles->wide : tiles->tile)[rows](t);
@@ -132,9 +135,10 @@ static void run_part(const gr_gemm *g, const gr_tiles *tiles, const part *x)
 {
     const int64_t width = tiles->width, rows = x->end - x->row, size = element_size(g->store);
     const int64_t depth = g->depth ? g->depth : g->k;
-    gr_tile t = {.lda = g->lda, .ldc = g->ldc, .panel = width * depth, .alpha = g->alpha, .store = g->store,
-                 .act = g->act};
-    const int64_t pieces = quotient_up(g->k, K_BLOCK), from = (x->p - x->origin) * t.panel * size;
+    gr_tile t = {.lda = g->lda, .ldc = g->ldc, .ld_rounded = g->n, .panel = width * depth, .alpha = g->alpha,
+                 .store = g->store, .act = g->act};
+    /* Without floats of C there is no place for sums of pieces. */
+    const int64_t pieces = g->c ? quotient_up(g->k, K_BLOCK) : 1, from = (x->p - x->origin) * t.panel * size;
     int64_t k0 = 0;
     for (int64_t piece = 0; piece < pieces || piece == 0; piece++) {
         const int64_t k1 = pieces > 1 ? g->k * (piece + 1) / pieces : g->k;

@@ -20,6 +20,8 @@ typedef struct gr_tile {
     int64_t apart, pace;   /* memory delivers two streams faster than one */
     float *c;
     int64_t ldc;
+    uint16_t *rounded;     /* C in bfloat16, or NULL; C may be NULL then, in one block of k */
+    int64_t ld_rounded;
     int64_t cols;          /* valid columns, from 1 to the tile's width */
     enum gr_gemm_store store;
     bool first, last;      /* of the blocks of k: start from zero, else from C; apply the epilogue */

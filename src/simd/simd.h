@@ -73,6 +73,7 @@ void gr_gemm_pack_pairs(enum gr_gemm_store from, int64_t k, int64_t n, const voi
 static inline int64_t gr_gemm_pairs(int64_t k) { return k / 2 + k % 2; }
 /* Rows of A for them, gr_gemm_pairs(k) words each, one behind the other. In parallel as gr_gemm_run. */
 void gr_gemm_round(int64_t m, int64_t k, const float *a, int64_t lda, void *rows);
+void gr_gemm_round_row(int64_t k, const float *a, void *row);
 
 /* Of GR_STORE_PAIRS, A and B hold words of two bfloat16 numbers, and k, lda and depth count words. Products are exact and
  * added up in floats, the upper first. */
@@ -94,6 +95,7 @@ typedef struct gr_gemm {
     enum gr_gemm_act act;
     float *c;
     int64_t ldc;
+    uint16_t *rounded;     /* C as gr_gemm_round makes it, n is even; or NULL. C may be NULL then */
 } gr_gemm;
 size_t gr_gemm_room(int64_t k); /* bytes for one thread; SIZE_MAX if too large */
 /* Over the whole of C, with the current OpenMP team; in the calling thread alone if that is in a parallel region. C

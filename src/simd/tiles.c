@@ -42,20 +42,29 @@ VINLINE vf activated(vf v, enum gr_gemm_act act)
     return v;
 }
 
+VINLINE void store_bfloat_part(uint16_t *p, vf v, size_t rest)
+{
+    uint16_t t[GR_LANES];
+    vstore_bfloat(t, v);
+    memcpy(p, t, rest * sizeof *t);
+}
+
 /* Rows of finished sums to C through the epilogue. */
 VINLINE void finish_rows(const gr_tile *t, int rows, const float *sums, int64_t stride, enum gr_gemm_act act)
 {
     const vf alpha = vset(t->alpha);
     for (int r = 0; r < rows; r++) {
         const float *s = sums + r * stride, *residual = t->residual ? t->residual + r * t->ldc : NULL;
-        float *c = t->c + r * t->ldc;
+        float *c = t->c ? t->c + r * t->ldc : NULL;
+        uint16_t *rounded = t->rounded ? t->rounded + r * t->ld_rounded : NULL;
         int64_t j = 0;
         for (; j + GR_LANES <= t->cols; j += GR_LANES) {
             vf v = vload(s + j) * alpha;
             if (t->bias) v += vload(t->bias + j);
             v = activated(v, act);
             if (residual) v += vload(residual + j);
-            vstore(c + j, v);
+            if (c) vstore(c + j, v);
+            if (rounded) vstore_bfloat(rounded + j, v);
         }
         if (j < t->cols) {
             const size_t rest = (size_t)(t->cols - j);
@@ -63,7 +72,8 @@ VINLINE void finish_rows(const gr_tile *t, int rows, const float *sums, int64_t 
             if (t->bias) v += vload_part(t->bias + j, rest);
             v = activated(v, act);
             if (residual) v += vload_part(residual + j, rest);
-            vstore_part(c + j, v, rest);
+            if (c) vstore_part(c + j, v, rest);
+            if (rounded) store_bfloat_part(rounded + j, v, rest);
         }
     }
 }
