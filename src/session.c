@@ -133,7 +133,7 @@ void gr_session_free(gr_session *s)
     if (!s) return;
     for (int i = 0; i < s->nplans; i++) gr_plan_free(s->plans[i].plan);
     for (int i = 0; i < LANES; i++) {
-        gr_free_aligned(s->lanes[i].block, s->lanes[i].block_size);
+        gr_free_pages(s->lanes[i].block, s->lanes[i].block_size);
         gr_free(s->lanes[i].wanted);
         gr_free(s->lanes[i].output);
         gr_free(s->lanes[i].results);
@@ -552,9 +552,9 @@ static gr_status give_room(lane *l, size_t size, gr_err *err)
     }
     l->small_runs = 0;
     l->enough = 0;
-    gr_free_aligned(l->block, l->block_size);
+    gr_free_pages(l->block, l->block_size);
     l->block_size = 0;
-    if (!(l->block = gr_malloc_aligned(size)))
+    if (!(l->block = gr_malloc_pages(size)))
         return gr_fail(err, GR_ENOMEM, "out of memory for %zu bytes of activations", size);
     l->block_size = size;
     return GR_OK;

@@ -78,10 +78,10 @@ static bool make_pack(void *user, gr_pack *pack)
     if (gr_pack_fits_saved(pack) && !gr_igemm_check(j->k, j->n, pack->saved)) pack->saved = NULL;
     if (!gr_pack_alloc(pack)) return false;
     if (pack->empty) return true;
-    char *room = gr_malloc_aligned(all);
+    char *room = gr_malloc_pages(all);
     if (room) pack_panels(j, floats, each, room, pack->data);
     if (!room) gr_pack_release(pack);
-    gr_free_aligned(room, all);
+    gr_free_pages(room, all);
     return room != NULL;
 }
 

@@ -8,6 +8,9 @@
 #include <omp.h>
 #include <pthread.h>
 
+/* Packs from this size on have pages of their own: among other blocks of malloc they would leave gaps. */
+enum { PAGES_FROM = 64 << 10 };
+
 typedef struct entry {
     gr_pack_key key;
     gr_pack pack;
@@ -176,12 +179,14 @@ bool gr_pack_alloc(gr_pack *pack)
         pack->empty = true;
         return true;
     }
-    return (pack->data = gr_malloc_aligned(pack->size)) != NULL;
+    pack->data = pack->size >= PAGES_FROM ? gr_malloc_pages(pack->size) : gr_malloc_aligned(pack->size);
+    return pack->data != NULL;
 }
 
 void gr_pack_release(gr_pack *pack)
 {
-    if (!borrows(pack)) gr_free_aligned(pack->data, pack->size);
+    if (!borrows(pack) && pack->size >= PAGES_FROM) gr_free_pages(pack->data, pack->size);
+    else if (!borrows(pack)) gr_free_aligned(pack->data, pack->size);
     pack->data = NULL;
 }
 

@@ -144,18 +144,28 @@ static void *map_huge(size_t size)
     return p + before;
 }
 
-void *gr_malloc_aligned(size_t size)
+void *gr_malloc_pages(size_t size)
 {
     if (refused()) return NULL;
-    if (size >= MAP_FROM) return size < HUGE_PAGE ? map_pages(size) : map_huge(size);
-    if (size > SIZE_MAX - 64) return NULL;
+    return size < HUGE_PAGE ? map_pages(size + !size) : map_huge(size);
+}
+
+void gr_free_pages(void *memory, size_t size)
+{
+    if (memory) munmap(memory, size + !size);
+}
+
+void *gr_malloc_aligned(size_t size)
+{
+    if (size >= MAP_FROM) return gr_malloc_pages(size);
+    if (refused() || size > SIZE_MAX - 64) return NULL;
     return aligned_alloc(64, (size + 63) / 64 * 64 + (size == 0) * 64);
 }
 
 void gr_free_aligned(void *memory, size_t size)
 {
-    if (memory && size >= MAP_FROM)
-        munmap(memory, size);
+    if (size >= MAP_FROM)
+        gr_free_pages(memory, size);
     else
         free(memory);
 }

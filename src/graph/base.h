@@ -42,6 +42,9 @@ void gr_free(void *memory);
 /* 64-byte aligned; to be freed with gr_free_aligned. Large ones are backed by huge pages where the kernel likes to. */
 void *gr_malloc_aligned(size_t size);
 void gr_free_aligned(void *memory, size_t size);
+/* Whole pages of their own, which take no memory before they are written to; to be freed with gr_free_pages. */
+void *gr_malloc_pages(size_t size);
+void gr_free_pages(void *memory, size_t size);
 /* For tests: fail the nth allocation from now on (1: the next; 0: none) in this thread. */
 void gr_malloc_fail_after(long n);
 
