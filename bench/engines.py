@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engines that the benchmark compares, behind one face: Engine(model, threads, precision), declared(),
-prepare(inputs), run(), outputs().
+prepare(inputs), run(), outputs(), run_each(list of inputs).
 
 declared() names the model's inputs and their dimensions, symbols as text. prepare() picks the inputs that the model has
 and brings them into the form the engine wants; only run() is timed. load_library() comes first, so that load times are
 without it. `computes` says what an engine makes of a precision that it may not have.
 """
+import concurrent.futures
 import ctypes
 import os
 import pathlib
@@ -104,13 +105,17 @@ class Graphrun:
 
     def __init__(self, model, threads, precision):
         self.error = Error()
-        self.model, self.session, self.generator = ctypes.c_void_p(), ctypes.c_void_p(), None
+        self.model, self.generator, self.streams = ctypes.c_void_p(), None, None
         self.check(self.lib.gr_model_load(os.fsencode(model), None, self.model, self.error))
         self.options = SessionOptions(struct_size=ctypes.sizeof(SessionOptions), threads=threads, skip_padding=True,
                                       precision=PRECISIONS[precision])
-        self.check(self.lib.gr_session_create(self.model, self.options, self.session, self.error))
+        self.open()
         self.wanted = self.list_values(self.lib.gr_model_input_count, self.lib.gr_model_input)
         self.names = self.list_values(self.lib.gr_model_output_count, self.lib.gr_model_output)
+
+    def open(self):
+        self.session = ctypes.c_void_p()
+        self.check(self.lib.gr_session_create(self.model, self.options, self.session, self.error))
 
     def list_values(self, count, describe):
         values = {}
@@ -148,6 +153,14 @@ class Graphrun:
         self.check(self.lib.gr_session_run(self.session, self.inputs, len(self.inputs), self.results,
                                            len(self.results), self.error))
 
+    def run_each(self, batches):
+        """As the header advises for many sequences: a thread each for sessions of one thread, on one model."""
+        if not self.streams:
+            self.streams = [Stream(self) for _ in range(self.options.threads)]
+        left = iter(batches)
+        with concurrent.futures.ThreadPoolExecutor(len(self.streams)) as pool:
+            list(pool.map(lambda stream: stream.run_all(left), self.streams))
+
     def outputs(self):
         arrays = {}
         for slot in self.results:
@@ -169,10 +182,31 @@ class Graphrun:
         return result.ids[:result.count], info.prompt_seconds, info.step_seconds / max(info.steps, 1)
 
 
+class Stream(Graphrun):
+    """One more session of a loaded model, with one thread."""
+
+    def __init__(self, engine):
+        self.error, self.model = Error(), engine.model
+        self.wanted, self.names = engine.wanted, engine.names
+        self.options = SessionOptions.from_buffer_copy(engine.options)
+        self.options.threads = 1
+        self.open()
+
+    def run_all(self, left):
+        for inputs in left:
+            self.prepare(inputs)
+            self.run()
+
+
 class Peer:
     """What the other engines share."""
 
     rows = None
+
+    def run_each(self, batches):
+        for inputs in batches:
+            self.prepare(inputs)
+            self.run()
 
     def pick(self, rows):
         """They compute all rows; the wanted ones are taken from them where values are compared."""

@@ -19,8 +19,11 @@
  *     gr_model_free(model);
  *
  * Threads: a gr_model may be used by any number of threads and sessions at once; they share its weights. A gr_session
- * serves one thread at a time; only gr_session_cancel may be called beside a run. The library keeps no global state
- * that a caller could see, prints nothing, installs no signal handler and never exits.
+ * serves one thread at a time; only gr_session_cancel may be called beside a run. Sessions wait for each other only where
+ * weights are packed or a graph is made, which is once. Many short sequences are done soonest by sessions of one thread
+ * (`threads` 1), as many as there are cores and each in a thread of its own, that take batches of about 1,024 tokens from
+ * one list. The library keeps no global state that a caller could see, prints nothing, installs no signal handler and
+ * never exits.
  */
 #ifndef GRAPHRUN_H
 #define GRAPHRUN_H
