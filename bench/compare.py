@@ -62,14 +62,17 @@ def ratios(row, figures):
     for name in (*PEERS, BARE, ROOF):
         if name in figures:
             other = figures[name]["value"]
-            found[name] = own / other if row["kind"] == "sentences" or name in (BARE, ROOF) else other / own
+            rate, least = row["kind"] == "sentences", name in (BARE, ROOF)
+            found[name] = own / other if rate != least else other / own
     return found
 
 
-def bound(figures, peers):
-    """The greatest ratio that the machine allows against the fastest of these peers: at the roof. None without one."""
-    times = [figures[p]["value"] for p in peers if p in figures]
-    return min(times) / figures[ROOF]["value"] if times and ROOF in figures else None
+def bound(row, figures, peers):
+    """The greatest ratio that the machine allows against the best of these peers: at the roof. None without one."""
+    values = [figures[p]["value"] for p in peers if p in figures]
+    if not values or ROOF not in figures:
+        return None
+    return figures[ROOF]["value"] / max(values) if row["kind"] == "sentences" else min(values) / figures[ROOF]["value"]
 
 
 def judge(row, figures, ratio):
@@ -80,7 +83,7 @@ def judge(row, figures, ratio):
         if what == "best":
             against = [ratio[p] for p in PEERS if p in ratio]
             words.append(f"≥ {asked:g}")
-            reached.append(verdict(min(against) >= asked if against else None, asked, bound(figures, PEERS)))
+            reached.append(verdict(min(against) >= asked if against else None, asked, bound(row, figures, PEERS)))
         elif what == "own":
             words.append(f"≤ {asked:g} itself")
             reached.append(verdict(figures[OWN]["value"] <= asked, asked))
@@ -96,7 +99,7 @@ def judge(row, figures, ratio):
             reached.append(verdict(ratio[BARE] <= asked if BARE in ratio else None, asked))
         else:
             words.append(f"≥ {asked:g} × {TITLES[what]}")
-            reached.append(verdict(ratio[what] >= asked if what in ratio else None, asked, bound(figures, [what])))
+            reached.append(verdict(ratio[what] >= asked if what in ratio else None, asked, bound(row, figures, [what])))
     return words, reached
 
 

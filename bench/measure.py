@@ -23,12 +23,17 @@ BUCKETS = 20  # of random shapes, by their number of tokens
 BATCHES = (8, 32, 128, -1024)  # rows, or tokens with their padding
 UNSORTED_BATCH = 32
 PROMPT, NEW = 128, 64
+WEIGHT_BYTES = {"f32": 4, "bf16": 2, "int8": 1}
 WORDS, SPREAD, LONGEST = 22, 0.55, 128  # median, log-normal spread and most of the tokens of a sentence; the mean is 25
 
 
 def parse_shape(text):
     size, _, share = text.partition("@")
     return [*map(int, size.split("x")), float(share or 1)]
+
+
+def has_bf16():
+    return any(f in pathlib.Path("/proc/cpuinfo").read_text() for f in ("avx512_bf16", "amx_bf16"))
 
 
 def cosines(result, reference):
@@ -98,6 +103,9 @@ class Measure:
         self.close(but=(row["model"],))
         return [p for p in (self.ready(row, e, notes) for e in self.engines) if p]
 
+    def roof(self, row):
+        return Roof(self.o.command, self.model(row["model"]), self.o.threads, self.engines[OWN][1])
+
     # -- one shape, alternating ----------------------------------------------------------------------------------
 
     def check_values(self, row, peers, shape, notes):
@@ -126,7 +134,7 @@ class Measure:
         if row.get("bare"):
             peers.append(self.ready(row, OWN, notes, "bert-products", "f32", BARE))
         if row.get("roof"):
-            peers.append(Roof(self.o.command, self.model(row["model"]), self.o.threads, self.engines[OWN][1]))
+            peers.append(self.roof(row))
         with neighbour(row.get("neighbour")):
             figures = time_shape([p for p in peers if p], shape, self.o.turns, notes)
         for name, figure in figures.items():
@@ -226,11 +234,17 @@ class Measure:
                 seconds = peer.ask("sentences", lengths=given, batch=batch)["seconds"]
                 rates.setdefault(peer.name, {}).setdefault(batch, []).append(sum(lengths) / seconds)
 
+        def measure_roof(shape):
+            seconds = self.roof(row).ask("run", shape=shape, times=1)["seconds"][0]
+            rates.setdefault(ROOF, {}).setdefault(shape[0], []).append(shape[0] * shape[1] / seconds)
+
         peers = self.contestants(row, notes)
         for _ in range(max(2, self.o.turns // 3)):
             each(peers, notes, measure)
+            if row.get("roof") and not (row.get("precision") == "bf16" and has_bf16()):
+                measure_roof([32, round(sum(lengths) / len(lengths))])
         figures = {}
-        for name in (p.name for p in peers):
+        for name in rates:
             best = max(rates[name], key=lambda batch: statistics.median(rates[name][batch]))
             figures[name] = {"value": statistics.median(rates[name][best]), "batch": best}
         return figures
@@ -257,4 +271,11 @@ class Measure:
         return figures
 
     def step(self, row, _, notes):
-        return self.prefill(row, _, notes, "step")
+        """The roof of a step is that of its weights, in the row's precision."""
+        figures = self.prefill(row, _, notes, "step")
+        if row.get("roof"):
+            roof = self.roof(row)
+            seconds = [roof.ask("run", shape=[1, 1], times=1)["seconds"][0] for _ in range(self.o.turns)]
+            share = WEIGHT_BYTES[row.get("precision", "f32")] / WEIGHT_BYTES["f32"]
+            figures[ROOF] = {"value": share * statistics.median(seconds)}
+        return figures

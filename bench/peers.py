@@ -46,7 +46,7 @@ class Peer:
 
 class Roof:
     """Instead of an engine the machine: the least time for a shape's products and weights, at the speeds that its
-    multipliers and its memory have at that moment."""
+    multipliers (in float32) and its memory have at that moment."""
 
     name = "roof"
 
