@@ -113,6 +113,38 @@ static void check_model(const char *name, const char *folder, const char *dtype,
     gr_model_free(m);
 }
 
+/* Quantised models: their own arithmetic is no measure of precision, so only for bits. */
+static void check_quantised(const char *name, const char *folder, const char *dtype, void *user)
+{
+    static zoo_tensors in;
+    const mode *bytes = &modes[MODES - 1];
+    const gr_session_options two = {.struct_size = sizeof two, .threads = 2, .precision = bytes->precision};
+    char path[1024];
+    int64_t length[8];
+    gr_model *m = NULL;
+    ragged r = {.length = length};
+    trial t = {0};
+    if (strcmp(dtype, "int8")) return;
+    snprintf(path, sizeof path, "%s/model.onnx", folder);
+    CHECK_OK(gr_model_load(path, NULL, &m, &err));
+    snprintf(path, sizeof path, "%s/test_data_set_1", folder);
+    if (m && zoo_read(path, "input", m, gr_model_input, &in, &err) && is_ragged(&in, &r) && is_open(m) &&
+        run_trial(m, &two, r.in, r.nin, &t)) {
+        ++*(int *)user;
+        check_sequences(name, m, &r, bytes, &t);
+    }
+    free_trial(&t);
+    zoo_free(&in);
+    gr_model_free(m);
+}
+
+static void test_quantised(void)
+{
+    int models = 0;
+    zoo_each(check_quantised, &models);
+    printf("(%d models) ", models);
+}
+
 static void test_models(void)
 {
     static const char *const own[] = {"bert-tiny", "bert-tiny-cls", "bert-tiny-encoder"};
@@ -429,5 +461,5 @@ static void test_options(void)
 
 static CU_TestInfo tests[] = {{"models", test_models},     {"a layer", test_layer}, {"rounded rows", test_chain},
                               {"odd rows", test_odd_rows}, {"dynamic", test_dynamic}, {"auto", test_auto},
-                              {"options", test_options},   CU_TEST_INFO_NULL};
+                              {"options", test_options},   {"quantised", test_quantised}, CU_TEST_INFO_NULL};
 CU_SuiteInfo suite_precision = {"precision", NULL, NULL, NULL, NULL, tests};

@@ -11,6 +11,7 @@ static const gr_pass pipeline[] = {
     {"widen", gr_pass_widen, false},
     {"parts", gr_pass_parts, false},
     {"duplicates", gr_pass_duplicates, false},
+    {"quant-pairs", gr_pass_quant_pairs, false},
     {"no-op", gr_pass_noop, true},
     {"einsum", gr_pass_einsum, true},
     {"chains", gr_pass_chains, true},
