@@ -9,7 +9,7 @@
 
 enum { DEFAULT_PLANS = 16, MAX_THREADS = 1024 };
 
-/* Only a graph with activations that are quantised has another form for sessions in bytes. */
+/* Only a graph with quantised activations, or MatMulNBits, has another form for sessions in bytes. */
 static gr_status choose_graph(gr_session *s, gr_err *err)
 {
     const gr_variant plain = {0};
@@ -17,7 +17,8 @@ static gr_status choose_graph(gr_session *s, gr_err *err)
     if (s->options.precision != GR_PRECISION_INT8) return GR_OK;
     GR_TRY(gr_model_graph(s->model, &plain, &g, err));
     for (const gr_node *n = g->first; n && !g->strict && !s->by_row; n = n->next)
-        s->by_row = gr_is_named(n, "DynamicQuantizeLinear") || gr_is_named(n, "QuantizeLinear");
+        s->by_row = gr_is_named(n, "DynamicQuantizeLinear") || gr_is_named(n, "QuantizeLinear") ||
+                    gr_is_named(n, "MatMulNBits");
     return GR_OK;
 }
 

@@ -216,7 +216,7 @@ static void test_file(void)
 /* But for those that only graphs of int8 sessions have, as they change values. */
 static bool has_cases(const char *pass)
 {
-    if (!strcmp(pass, "quant-rows") || !strcmp(pass, "quant-pairs")) return true;
+    if (!strcmp(pass, "quant-rows") || !strcmp(pass, "quant-pairs") || !strcmp(pass, "quant-nbits")) return true;
     const size_t n = strlen(pass);
     for (int i = 0; i < MAX_FILES; i++)
         if (!strncmp(names[i], pass, n) && names[i][n] == '/') return true;

@@ -124,7 +124,7 @@ static void check_quantised(const char *name, const char *folder, const char *dt
     gr_model *m = NULL;
     ragged r = {.length = length};
     trial t = {0};
-    if (strcmp(dtype, "int8")) return;
+    if (strcmp(dtype, "int8") && strcmp(dtype, "int4")) return;
     snprintf(path, sizeof path, "%s/model.onnx", folder);
     CHECK_OK(gr_model_load(path, NULL, &m, &err));
     snprintf(path, sizeof path, "%s/test_data_set_1", folder);

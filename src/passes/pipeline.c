@@ -20,6 +20,7 @@ static const gr_pass pipeline[] = {
     {"expand", gr_pass_expand, true},
     {"linear", gr_pass_linear, true}, /* here, as its spellings are one only afterwards */
     {"quant-weights", gr_pass_quant_weights, false},
+    {"quant-nbits", gr_pass_quant_nbits, false},
     /* Small formulas before what is made of them: a linear layer takes its activation and residual with it. */
     {"layer-norm", gr_pass_layer_norm, false},
     {"norm-parts", gr_pass_norm_parts, false},
