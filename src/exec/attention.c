@@ -4,6 +4,7 @@
  */
 #include "attention.h"
 #include "ops/elem.h"
+#include "rows.h"
 
 static gr_att_place place_of(const gr_tensor *t, int64_t size)
 {
@@ -52,6 +53,40 @@ gr_att_span gr_att_visible(const gr_step *s, const gr_att_layout *l, int64_t b, 
     if (p->left >= 0 && at - p->left > v.begin) v.begin = at - p->left;
     if (v.end < v.begin) v.begin = v.end = 0;
     return v;
+}
+
+/* All of n elements of `size` bytes are the same. */
+static bool alike(const void *x, int64_t n, size_t size)
+{
+    return n < 2 || memcmp(x, (const char *)x + size, (size_t)(n - 1) * size) == 0;
+}
+
+gr_att_seen gr_att_look(const gr_step *s, const gr_att_layout *l, int64_t b, int64_t h, int64_t query)
+{
+    const gr_tensor *mask = gr_step_in(s, MASK);
+    const gr_att_span v = gr_att_visible(s, l, b, query);
+    gr_att_seen seen = {v.begin, v.end, true};
+    if (!mask || v.begin == v.end) return seen;
+    const int64_t at = b * l->mask[0] + h * l->mask[1] + query * l->mask[2] + v.begin * l->mask[3];
+    const int64_t n = l->mask[3] ? v.end - v.begin : 1;
+    if (mask->dtype == GR_BOOL) {
+        const uint8_t *m = (const uint8_t *)mask->data + at;
+        int64_t from = 0, to = n;
+        while (from < to && !m[from]) from++;
+        while (to > from && !m[to - 1]) to--;
+        seen.plain = from < to && !memchr(m + from, 0, (size_t)(to - from));
+        if (n > 1 && from < to) seen.begin = v.begin + from, seen.end = v.begin + to;
+        return seen;
+    }
+    const float *m = (const float *)mask->data + at;
+    if (n > 1) {
+        int64_t from, to;
+        gr_live_keys(m, n, &from, &to);
+        seen.begin = v.begin + from, seen.end = v.begin + to;
+        m += from;
+    }
+    seen.plain = m[0] == 0 && (n == 1 || alike(m, seen.end - seen.begin, sizeof *m));
+    return seen;
 }
 
 gr_status gr_att_check_valid(const gr_step *s, const gr_att_layout *l, gr_err *err)

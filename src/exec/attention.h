@@ -45,6 +45,14 @@ typedef struct gr_att_span {
 } gr_att_span;
 /* Keys [begin, end) that causality, window and padding leave for a query. */
 gr_att_span gr_att_visible(const gr_step *s, const gr_att_layout *l, int64_t b, int64_t query);
+
+/* What mask and parameters leave for a query: no key outside of [begin, end) has weight, and if it is plain, the scores
+ * of those within stay as they are. A query that sees no key is not plain unless begin is end. */
+typedef struct gr_att_seen {
+    int64_t begin, end;
+    bool plain;
+} gr_att_seen;
+gr_att_seen gr_att_look(const gr_step *s, const gr_att_layout *l, int64_t b, int64_t h, int64_t query);
 /* Whether the numbers of keys that an input gives are those of the operands. */
 gr_status gr_att_check_valid(const gr_step *s, const gr_att_layout *l, gr_err *err);
 

@@ -2,12 +2,12 @@
  *
  * Attention in tiles, float32.
  *
- * A task is one head of one sample, or a stretch of its queries if there are few heads. It packs k^T and v once, and
- * for each tile of queries writes scores into scratch of the thread, turns them into probabilities there and multiplies
- * them with v straight into y. Only keys that some query of the tile can see take part. What a task does depends
- * neither on the batch nor on the number of threads, save for where stretches end, which changes no sum.
- * Under a mask with one row for each sequence, keys before the first and behind the last that it lets be seen are left
- * out: a padded sequence has the bits that it has alone. */
+ * A task is one head of one sample, or a stretch of its queries if there are few heads. It packs k^T and v once and
+ * passes over them with a tile of queries at a time, scores in blocks that stay in the cache. Blocks in which no query
+ * of the tile sees a key are left out. What a task does depends neither on the batch nor on the number of threads, save
+ * for where stretches end, which changes no sum. Under a mask with one row for each sequence, keys before the first and
+ * behind the last that it lets be seen are left out: a padded sequence has the bits that it has alone.
+ */
 #include "attention.h"
 #include "ops/elem.h"
 #include "rows.h"
@@ -15,7 +15,7 @@
 #include "threads.h"
 
 enum {
-    TILE = 48, /* queries: a multiple of the row tiles of products */
+    TILE = GR_ATTEND_ROWS, /* queries */
     TASKS_PER_THREAD = 4,
     PARALLEL_FLOPS = 500000, /* about ten microseconds of one core: what waking others costs */
 };
@@ -24,10 +24,14 @@ typedef struct tiled {
     gr_att_layout l;
     gr_att_place k, v;          /* of keys and values with the past in front */
     const float *keys, *values; /* NULL: as the inputs say */
-    int64_t tile, stretches;
+    int64_t stretches;
     bool trims;  /* the mask has one row for each sequence, and nothing else hides keys */
+    bool spells; /* masks are written out as rows of floats where they cannot be left out */
     int64_t row; /* floats from one row of scores to the next */
-    size_t present, packed_k, packed_v, thread; /* bytes: joined keys and values, then each thread's part */
+    gr_att_seen *seen;
+    int64_t seen_of[3]; /* strides of batch, head and query */
+    int64_t seen_count;
+    size_t present, looks, packed_k, packed_v, thread; /* bytes: joined keys and values, seen, each thread's part */
 } tiled;
 
 /* What a task needs to know of its sequence: where it begins in the operands, in elements, and how long it is. */
@@ -35,6 +39,7 @@ typedef struct sequence {
     int64_t q, k, v, y;
     int64_t queries, keys;
     int64_t skipped; /* keys that are left out before the first */
+    bool plain;      /* its mask is zeros */
 } sequence;
 
 static bool is_float(const gr_step *s, uint32_t i) { return !gr_step_in(s, i) || s->in[i]->dtype == GR_FLOAT; }
@@ -51,10 +56,8 @@ static size_t joined_size(const gr_step *s, const gr_att_layout *l, uint32_t o, 
 static bool tiled_sizes(gr_step *s, tiled *t)
 {
     const gr_att_layout *l = &t->l;
-    int threads = gr_step_threads(s);
-    int64_t tasks = l->batch * l->heads, tiles;
-    t->tile = l->queries < TILE ? l->queries : TILE;
-    tiles = (l->queries + t->tile - 1) / t->tile;
+    const int threads = gr_step_threads(s);
+    const int64_t tasks = l->batch * l->heads, tiles = (l->queries + TILE - 1) / TILE;
     t->stretches = tasks >= (int64_t)threads * TASKS_PER_THREAD ? 1 : (threads * TASKS_PER_THREAD + tasks - 1) / tasks;
     if (threads == 1) t->stretches = 1;
     if (t->stretches > tiles) t->stretches = tiles;
@@ -62,13 +65,30 @@ static bool tiled_sizes(gr_step *s, tiled *t)
     t->packed_k = gr_gemm_small_scratch(l->total, l->head);
     t->packed_v = gr_gemm_small_scratch(l->v_head, l->total);
     t->present = joined_size(s, l, PRESENT_KEY, l->head) + joined_size(s, l, PRESENT_VALUE, l->v_head);
-    size_t scores, all;
+    size_t rows, all;
     if (t->packed_k > SIZE_MAX / 8 || t->packed_v > SIZE_MAX / 8) return false;
-    if (!gr_mul((size_t)(t->tile + 1) * sizeof(float), (size_t)t->row, &scores) || scores > SIZE_MAX / 8) return false;
+    if (!gr_mul((size_t)TILE * sizeof(float), (size_t)t->row, &rows) || rows > SIZE_MAX / 8) return false;
+    if (!gr_mul((size_t)t->seen_count, sizeof *t->seen, &t->looks) || t->looks > SIZE_MAX / 8) return false;
+    t->looks = up(t->looks);
     t->packed_k = up(t->packed_k);
     t->packed_v = up(t->packed_v);
-    t->thread = t->packed_k + t->packed_v + up(scores);
-    return gr_mul(t->thread, (size_t)threads, &all) && gr_add(all, t->present, &s->scratch_size);
+    t->thread = t->packed_k + t->packed_v + (t->spells ? up(rows) : 0);
+    t->thread += (size_t)TILE * ((size_t)l->head + GR_ATTEND_KEYS) * sizeof(float);
+    return gr_mul(t->thread, (size_t)threads, &all) && gr_add(all, t->present + t->looks, &s->scratch_size);
+}
+
+/* Which queries differ in what they see. */
+static void count_looks(const gr_step *s, tiled *t)
+{
+    const gr_att_params *p = GR_PARAMS(gr_att_params, s);
+    const gr_att_layout *l = &t->l;
+    const bool by_query = l->mask[2] || p->causal || p->left >= 0 || p->right >= 0;
+    const bool by_batch = l->mask[0] || gr_step_in(s, VALID) || (by_query && s->rows);
+    t->seen_of[2] = by_query;
+    t->seen_of[1] = l->mask[1] ? by_query ? l->queries : 1 : 0;
+    const int64_t one = (l->mask[1] ? l->heads : 1) * (by_query ? l->queries : 1);
+    t->seen_of[0] = by_batch ? one : 0;
+    t->seen_count = by_batch ? one * l->batch : one;
 }
 
 static bool may_trim(const gr_step *s, const gr_att_layout *l)
@@ -99,8 +119,10 @@ bool gr_att_tiled_prepare(gr_step *s, gr_why *why)
     if (!gr_step_out(s, Y)) return gr_decline(why, "the result is not wanted");
     if (!l->batch || !l->heads || !l->queries || !l->total || !l->head || !l->v_head)
         return gr_decline(why, "an operand is empty");
-    if (!tiled_sizes(s, t)) return gr_decline(why, "too large");
     t->trims = may_trim(s, l);
+    t->spells = mask && (mask->dtype != GR_FLOAT || l->mask[3] != 1);
+    count_looks(s, t);
+    if (!tiled_sizes(s, t)) return gr_decline(why, "too large");
     if (s->key_rows && (!t->trims || s->in[QUERY]->rank != 3 || s->in[KEY]->rank != 3))
         return gr_decline(why, "rows are not those of one grid");
     if (s->rows && (s->in[QUERY]->rank != 3 || gr_step_in(s, FACTORS) || gr_step_out(s, SCORES)))
@@ -124,27 +146,15 @@ static const float *joined(const gr_step *s, const gr_att_layout *l, uint32_t o,
     return to;
 }
 
-/* The bias of the first n keys for a query: NULL for none, the mask itself if that is all of it, else made in `row`. */
-static const float *bias_row(const gr_step *s, const tiled *t, int64_t b, int64_t h, int64_t query, int64_t n,
-                             int64_t skipped, float *row)
+/* n elements of a mask as floats to add. */
+static const float *spell_mask(const gr_tensor *mask, int64_t at, int64_t step, int64_t n, float *row)
 {
-    const gr_att_layout *l = &t->l;
-    const gr_tensor *mask = gr_step_in(s, MASK);
-    const int64_t at = mask ? b * l->mask[0] + h * l->mask[1] + query * l->mask[2] : 0, step = l->mask[3];
-    if (t->trims) return (const float *)mask->data + at + skipped;
-    const gr_att_span seen = gr_att_visible(s, l, b, query);
-    if (seen.begin == 0 && seen.end >= n) {
-        if (!mask) return NULL;
-        if (mask->dtype == GR_FLOAT && step == 1) return (const float *)mask->data + at;
-    }
     for (int64_t i = 0; i < n; i++) {
-        row[i] = 0;
-        if (i < seen.begin || i >= seen.end)
-            row[i] = -INFINITY;
-        else if (mask && mask->dtype == GR_BOOL)
-            row[i] = ((const uint8_t *)mask->data)[at + i * step] ? 0 : -INFINITY;
-        else if (mask)
-            row[i] = ((const float *)mask->data)[at + i * step];
+        const int64_t j = at + i * step;
+        if (mask->dtype == GR_BOOL)
+            row[i] = ((const uint8_t *)mask->data)[j] ? 0 : -INFINITY;
+        else
+            row[i] = ((const float *)mask->data)[j];
     }
     return row;
 }
@@ -155,92 +165,90 @@ static int64_t query_at(const gr_step *s, int64_t b, int64_t i)
     return s->rows ? s->rows->index[s->rows->first[b] + i] - b * s->rows->tokens : i;
 }
 
-/* Scores of the first n keys to probabilities, for `rows` queries from `query` on. */
-static void probabilities(const gr_step *s, const tiled *t, int64_t b, int64_t h, int64_t query, int64_t rows,
-                          int64_t n, int64_t skipped, float *scores)
+typedef struct tasks {
+    const gr_step *s;
+    const tiled *t;
+    char *own; /* scratch of the first thread */
+} tasks;
+
+static void look(void *user, int64_t first, int64_t end, int thread)
 {
-    const gr_simd *v = gr_simd_best();
-    const gr_att_params *p = GR_PARAMS(gr_att_params, s);
-    const bool same_bias = t->l.mask[2] == 0 && !p->causal && p->left < 0 && p->right < 0;
-    const float *bias = NULL;
-    bool none = false;
-    for (int64_t i = 0; i < rows; i++) {
-        float *x = scores + i * t->row, scale = (float)t->l.scale;
-        if (i == 0 || !same_bias) {
-            bias = bias_row(s, t, b, h, query_at(s, b, query + i), n, skipped, scores + t->tile * t->row);
-            none = p->zero_empty && bias && v->max((size_t)n, bias) == -INFINITY;
-        }
-        if (none) {
-            memset(x, 0, (size_t)n * sizeof *x);
-            continue;
-        }
-        if (p->softcap > 0) {
-            v->binary_scalar[GR_V_MUL]((size_t)n, x, scale / p->softcap, x);
-            v->unary[GR_V_TANH]((size_t)n, x, x);
-            scale = p->softcap;
-        }
-        v->softmax((size_t)n, x, scale, bias, x);
+    const gr_step *s = ((const tasks *)user)->s;
+    const tiled *t = ((const tasks *)user)->t;
+    const int64_t queries = t->seen_of[2] ? t->l.queries : 1, heads = t->seen_of[1] ? t->l.heads : 1;
+    (void)thread;
+    for (int64_t i = first; i < end; i++) {
+        const int64_t b = i / queries / heads, query = i % queries;
+        if (t->seen_of[2] && s->rows && query >= s->rows->first[b + 1] - s->rows->first[b]) continue;
+        t->seen[i] = gr_att_look(s, &t->l, b, i / queries % heads, t->seen_of[2] ? query_at(s, b, query) : 0);
     }
 }
 
-/* Probabilities of all keys for `rows` queries: times the factors, and to the output for them. */
-static void finish_probabilities(const gr_step *s, const tiled *t, int64_t b, int64_t h, int64_t query, int64_t rows,
-                                 float *scores)
+static gr_att_seen seen_at(const tiled *t, int64_t b, int64_t h, int64_t query)
 {
-    const gr_att_layout *l = &t->l;
-    const gr_tensor *factors = gr_step_in(s, FACTORS), *out = gr_step_out(s, SCORES);
-    for (int64_t i = 0; i < rows && (factors || out); i++) {
-        float *x = scores + i * t->row;
-        if (factors) {
-            const int64_t at = b * l->factors[0] + h * l->factors[1] + (query + i) * l->factors[2];
-            const float *f = (const float *)factors->data + at;
-            for (int64_t k = 0; k < l->total; k++) x[k] *= f[k * l->factors[3]];
-        }
-        if (out)
-            memcpy((float *)out->data + ((b * l->heads + h) * l->queries + query + i) * l->total, x,
-                   (size_t)l->total * sizeof *x);
-    }
+    return t->seen[b * t->seen_of[0] + h * t->seen_of[1] + query * t->seen_of[2]];
 }
 
-/* Keys up to the last that a query of the tile can see. A mask's values tell, too, whoever has made it causal; what it
- * hides adds zeros, so leaving it out behind the last key changes no bit. */
-static int64_t seen_keys(const gr_step *s, const tiled *t, int64_t b, int64_t h, int64_t query, int64_t rows)
+static const float *factors_of(const gr_att_layout *l, const gr_tensor *factors, int64_t b, int64_t h, int64_t query)
 {
-    const gr_att_layout *l = &t->l;
-    const gr_tensor *mask = gr_step_in(s, MASK);
-    const bool reads = mask && l->mask[3] == 1 && mask->dtype == GR_FLOAT;
-    int64_t n = 1, from, to;
-    for (int64_t i = 0; i < rows; i++) {
-        const int64_t at = query_at(s, b, query + i);
-        const gr_att_span v = gr_att_visible(s, l, b, at);
-        int64_t end = v.end;
-        if (end <= n) continue;
-        if (reads && v.begin == 0) {
-            gr_live_keys((const float *)mask->data + b * l->mask[0] + h * l->mask[1] + at * l->mask[2], end, &from,
-                         &to);
-            end = to;
-        }
-        if (end > n) n = end;
-    }
-    return n;
+    return (const float *)factors->data + b * l->factors[0] + h * l->factors[1] + query * l->factors[2];
 }
 
 /* Queries [query, query + rows) of one head, whose packed keys and values are in `own`. */
 static void tile_run(const gr_step *s, const tiled *t, const sequence *z, int64_t b, int64_t h, int64_t query,
-                     int64_t rows, char *own)
+                     int64_t rows, const float *q, char *own, float *y)
 {
+    const gr_att_params *p = GR_PARAMS(gr_att_params, s);
     const gr_att_layout *l = &t->l;
-    const float *q = (const float *)s->in[QUERY]->data + z->q + h * l->q.head + query * l->q.token;
-    float *y = (float *)s->out[Y]->data + z->y + h * l->y.head + query * l->y.token;
-    float *scores = (float *)(own + t->packed_k + t->packed_v);
-    const int64_t n = t->trims ? z->keys : seen_keys(s, t, b, h, query, rows);
-    gr_gemm_small_packed(rows, n, l->head, 1, q, l->q.token, own, scores, t->row);
-    probabilities(s, t, b, h, query, rows, n, z->skipped, scores);
-    const bool whole = gr_step_in(s, FACTORS) || gr_step_out(s, SCORES);
-    for (int64_t i = 0; i < rows && n < z->keys && whole; i++)
-        memset(scores + i * t->row + n, 0, (size_t)(z->keys - n) * sizeof *scores);
-    finish_probabilities(s, t, b, h, query, rows, scores);
-    gr_gemm_small_part(rows, l->v_head, n, z->keys, 1, scores, t->row, own + t->packed_k, y, l->y.token);
+    const gr_tensor *mask = gr_step_in(s, MASK);
+    const gr_tensor *factors = gr_step_in(s, FACTORS), *out = gr_step_out(s, SCORES);
+    float *weights = out ? (float *)out->data + ((b * l->heads + h) * l->queries + query) * l->total : NULL;
+    const float *bias[TILE], *factor[TILE], *packed_v = (const float *)(own + t->packed_k);
+    int64_t begin[TILE], end[TILE], first = z->keys, n = 1;
+    bool plain = true, parts = false;
+    float *room = (float *)(own + t->packed_k + t->packed_v), *spelt = room + TILE * (l->head + GR_ATTEND_KEYS);
+    for (int64_t i = 0; i < rows; i++) {
+        const gr_att_seen seen = t->trims ? (gr_att_seen){0, z->keys, z->plain} : seen_at(t, b, h, query + i);
+        begin[i] = seen.begin, end[i] = seen.end;
+        plain = plain && seen.plain;
+        if (begin[i] < end[i] && begin[i] < first) first = begin[i];
+        if (end[i] > n) n = end[i];
+    }
+    if (first >= n || out) first = 0;
+    for (int64_t i = 0; i < rows; i++) {
+        parts = parts || begin[i] > 0 || end[i] < n;
+        if (factors) factor[i] = factors_of(l, factors, b, h, query + i);
+        if (plain) continue;
+        const int64_t row = t->l.mask[2] ? query_at(s, b, query + i) : 0;
+        const int64_t at = b * l->mask[0] + h * l->mask[1] + row * l->mask[2];
+        bias[i] = t->spells ? spell_mask(mask, at, l->mask[3], n, spelt + i * t->row)
+                            : (const float *)mask->data + at + z->skipped;
+    }
+    gr_simd_best()->attend(&(gr_attend){.rows = rows,
+                                        .head = l->head,
+                                        .v_head = l->v_head,
+                                        .first = first,
+                                        .keys = n,
+                                        .q = q,
+                                        .q_row = l->q.token,
+                                        .scale = (float)l->scale,
+                                        .cap = p->softcap,
+                                        .packed_k = (const float *)own,
+                                        .packed_v = packed_v,
+                                        .depth = z->keys,
+                                        .bias = plain ? NULL : bias,
+                                        .begin = parts ? begin : NULL,
+                                        .end = parts ? end : NULL,
+                                        .factors = factors ? factor : NULL,
+                                        .factors_step = l->factors[3],
+                                        .weights = weights,
+                                        .weights_row = l->total,
+                                        .empty = p->zero_empty ? 0 : NAN,
+                                        .y = y,
+                                        .y_row = l->y.token,
+                                        .room = room});
+    for (int64_t i = 0; i < rows && weights; i++)
+        memset(weights + i * l->total + n, 0, (size_t)(l->total - n) * sizeof *weights);
     for (int64_t i = 0; i < rows && s->rounded_out; i++) {
         const float *row = y + i * l->y.token;
         gr_gemm_round_row(l->v_head, row, (uint16_t *)s->rounded_out + (row - (const float *)s->out[Y]->data));
@@ -251,12 +259,13 @@ static sequence sequence_of(const gr_step *s, const tiled *t, int64_t b)
 {
     const gr_att_layout *l = &t->l;
     const gr_rows *rows = s->rows, *keys = s->key_rows;
-    sequence z = {b * l->q.batch, b * t->k.batch, b * t->v.batch, b * l->y.batch, l->queries, l->total, 0};
+    sequence z = {b * l->q.batch, b * t->k.batch, b * t->v.batch, b * l->y.batch, l->queries, l->total, 0, false};
     if (t->trims) {
-        int64_t begin, end;
-        gr_live_keys((const float *)s->in[MASK]->data + b * l->mask[0], l->total, &begin, &end);
+        const gr_att_seen seen = seen_at(t, b, 0, 0);
+        int64_t begin = seen.begin;
         z.skipped = begin;
-        z.keys = end - begin;
+        z.keys = seen.end - begin;
+        z.plain = seen.plain;
         if (keys) { /* what is held may begin before the first key that is seen */
             begin -= keys->index[keys->first[b]] - b * keys->tokens;
             z.k = keys->first[b] * t->k.token;
@@ -276,23 +285,20 @@ static sequence sequence_of(const gr_step *s, const tiled *t, int64_t b)
 static void task_run(const gr_step *s, const tiled *t, int64_t task, char *own)
 {
     const gr_att_layout *l = &t->l;
-    int64_t b = task / t->stretches / l->heads, h = task / t->stretches % l->heads, part = task % t->stretches;
+    const int64_t b = task / t->stretches / l->heads, h = task / t->stretches % l->heads, part = task % t->stretches;
     const sequence z = sequence_of(s, t, b);
-    int64_t kv = h / (l->heads / l->kv_heads), tiles = (z.queries + t->tile - 1) / t->tile;
-    if (tiles * part / t->stretches == tiles * (part + 1) / t->stretches) return;
+    const int64_t kv = h / (l->heads / l->kv_heads), tiles = (z.queries + TILE - 1) / TILE;
+    const int64_t last = tiles * (part + 1) / t->stretches;
+    if (tiles * part / t->stretches == last) return;
     gr_gemm_small_pack(l->head, z.keys, t->keys + z.k + kv * t->k.head, 1, t->k.token, own);
     gr_gemm_small_pack(z.keys, l->v_head, t->values + z.v + kv * t->v.head, t->v.token, 1, own + t->packed_k);
-    for (int64_t i = tiles * part / t->stretches; i < tiles * (part + 1) / t->stretches; i++) {
-        int64_t first = i * t->tile, rows = z.queries - first < t->tile ? z.queries - first : t->tile;
-        tile_run(s, t, &z, b, h, first, rows, own);
+    for (int64_t i = tiles * part / t->stretches; i < last; i++) {
+        const int64_t query = i * TILE, rows = z.queries - query < TILE ? z.queries - query : TILE;
+        const float *q = (const float *)s->in[QUERY]->data + z.q + h * l->q.head + query * l->q.token;
+        float *y = (float *)s->out[Y]->data + z.y + h * l->y.head + query * l->y.token;
+        tile_run(s, t, &z, b, h, query, rows, q, own, y);
     }
 }
-
-typedef struct tasks {
-    const gr_step *s;
-    const tiled *t;
-    char *own; /* scratch of the first thread */
-} tasks;
 
 static void tasks_run(void *user, int64_t i, int thread)
 {
@@ -304,12 +310,15 @@ gr_status gr_att_tiled_run(const gr_step *s, gr_err *err)
 {
     tiled t = *(const tiled *)s->state;
     const gr_att_layout *l = &t.l;
-    char *joins = s->scratch, *own = joins + t.present;
+    char *joins = s->scratch, *own = joins + t.present + t.looks;
     GR_TRY(gr_att_check_valid(s, l, err));
     t.k = l->k, t.v = l->v;
+    t.seen = (gr_att_seen *)(joins + t.present);
     t.keys = joined(s, l, PRESENT_KEY, PAST_KEY, KEY, l->head, &t.k, &joins);
     t.values = joined(s, l, PRESENT_VALUE, PAST_VALUE, VALUE, l->v_head, &t.v, &joins);
-    gr_parallel(l->batch * l->heads * t.stretches, s->flops >= PARALLEL_FLOPS ? gr_step_threads(s) : 1, tasks_run,
-                &(tasks){s, &t, own});
+    tasks all = {s, &t, own};
+    const int threads = s->flops >= PARALLEL_FLOPS ? gr_step_threads(s) : 1;
+    gr_parallel_rows(t.seen_count, t.seen_of[2] ? threads : 1, look, &all);
+    gr_parallel(l->batch * l->heads * t.stretches, threads, tasks_run, &all);
     return GR_OK;
 }

@@ -6,6 +6,8 @@
  */
 #include "rows.h"
 #include "exec/plan_data.h"
+#include "simd/simd.h"
+#include <math.h>
 
 /* Sets: all rows, those that can be seen, those at one place in each sequence, and those that the caller has picked. */
 enum { ALL, LIVE, FIRST, PICKED, SETS, NONE = -1 };
@@ -16,8 +18,9 @@ enum { ALL, LIVE, FIRST, PICKED, SETS, NONE = -1 };
 
 void gr_live_keys(const float *mask, int64_t n, int64_t *begin, int64_t *end)
 {
-    float most = mask[0];
-    for (int64_t i = 1; i < n; i++) most = mask[i] > most ? mask[i] : most;
+    float most = gr_simd_best()->max((size_t)n, mask);
+    if (isnan(most)) /* the greatest of the others */
+        for (int64_t i = 0; i < n; i++) most = mask[i] > most || isnan(most) ? mask[i] : most;
     *begin = 0;
     *end = n;
     /* Written so that a NaN is seen. */

@@ -249,6 +249,8 @@ static double multiply(int64_t turns)
     return 2.0 * CHAINS * GR_LANES * (double)turns;
 }
 
+void GR_ISA_SYMBOL(gr_attend_rows)(const gr_attend *g);
+
 const gr_simd GR_ISA_SYMBOL(gr_simd) = {
     .name = GR_ISA_TEXT(GR_ISA),
     .bfloat = "bfloat16 " GR_ISA_TEXT(GR_ISA),
@@ -261,6 +263,7 @@ const gr_simd GR_ISA_SYMBOL(gr_simd) = {
     .binary_scalar = {add_vs, sub_vs, mul_vs, div_vs, min_vs, max_vs},
     .scalar_binary = {add_sv, sub_sv, mul_sv, div_sv, min_sv, max_sv},
     .softmax = softmax,
+    .attend = GR_ISA_SYMBOL(gr_attend_rows),
     .layernorm = layernorm,
     .widen = widen,
     .dot = dot,

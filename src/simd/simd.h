@@ -22,6 +22,31 @@ enum gr_gemm_store { /* how elements of constants are stored */
     GR_STORE_PAIRS /* of packed B: words of two bfloat16 numbers, of k and, in the upper half, of k + 1 */
 };
 
+/* Attention of some queries of one head: y = softmax(scale q k^T + bias) v. A row has the same bits whatever rows are
+ * beside it, and keys of weight zero behind the others do not change them. */
+enum { GR_ATTEND_ROWS = 24, GR_ATTEND_KEYS = 256 }; /* greatest number; keys that make a block */
+
+typedef struct gr_attend {
+    int64_t rows, head, v_head;
+    int64_t first, keys; /* from the block with key `first` on, up to key `keys`, at least one */
+    const float *q;
+    int64_t q_row;
+    float scale;
+    const float *packed_k, *packed_v; /* from gr_gemm_small_pack: k as [head][keys], v as [depth][v_head] */
+    int64_t depth;                    /* at least `keys` */
+    const float *const *bias;         /* a pointer to [keys] for each row, or NULL */
+    const int64_t *begin, *end;       /* keys that each row sees, or NULL: all */
+    float cap;                        /* scores become cap * tanh(score / cap); 0: they do not */
+    const float *const *factors;      /* weights of row i are multiplied by factors[i][key * factors_step], or NULL */
+    int64_t factors_step;
+    float *weights; /* [rows][weights_row], for the weights of keys before `keys` if first is 0, or NULL */
+    int64_t weights_row;
+    float empty;                      /* 0, or NaN: the result of a row of scores that are all -inf */
+    float *y;
+    int64_t y_row;
+    float *room; /* GR_ATTEND_ROWS * (head + GR_ATTEND_KEYS), 64-byte aligned */
+} gr_attend;
+
 typedef struct gr_simd {
     const char *name; /* "avx512", "avx2", "base" */
     const char *bfloat, *pairs; /* the same for weights rounded to bfloat16 and pairs of them, for caches of packed weights */
@@ -31,6 +56,7 @@ typedef struct gr_simd {
     void (*scalar_binary[GR_V_BINARY_COUNT])(size_t n, float a, const float *b, float *y);
     /* y = softmax(x * scale + mask); mask may be NULL. Rows that are all -inf give NaN, as the formula does. */
     void (*softmax)(size_t n, const float *x, float scale, const float *mask, float *y);
+    void (*attend)(const gr_attend *g);
     /* s = x + residual (residual may be NULL; s is also stored to sum if that is not NULL),
      * y = (s - mean(s)) / sqrt(var(s) + eps) * gamma + beta; two-pass variance; gamma and beta may be NULL. */
     void (*layernorm)(size_t n, const float *x, const float *residual, const float *gamma, const float *beta, float eps,

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Attention of some queries of one head, compiled once per instruction set. Keys pass in blocks whose scores stay in
+ * the first-level cache: a product, the softmax with the greatest score so far, a product onto y. Where a block has a
+ * greater score than those before, their share of y and of the sum is scaled down; that is exact where it changes
+ * nothing. So the bits of a row depend on its own scores alone, and keys of weight zero behind the others do not change
+ * them.
+ */
+#include "simd.h"
+#include "vec.h"
+#include <math.h>
+
+#if GR_LANES == 16
+#define ROWS 12
+#elif GR_LANES == 8
+#define ROWS 6
+#elif defined(__aarch64__)
+#define ROWS 8
+#else
+#define ROWS 4
+#endif
+enum { VECTORS = 2, WIDTH = VECTORS * GR_LANES, QUERIES = GR_ATTEND_ROWS, KEYS = GR_ATTEND_KEYS };
+
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 32")
+#endif
+
+/* What stays of the keys so far, for each query. */
+typedef struct state {
+    float top[QUERIES];
+    float shrink[QUERIES]; /* what this block makes of the share of those before */
+    vf sum[QUERIES];
+} state;
+
+/* acc += a[rows][k] x b, `panels` panels of B beside each other. */
+VINLINE void multiply(const int rows, const int panels, int64_t k, const float *a0, int64_t lda, const float *b,
+                      int64_t panel, vf acc[ROWS][4 * VECTORS])
+{
+    const float *a[(ROWS + 2) / 3]; /* one pointer for three rows of A */
+    UNROLL
+    for (int r = 0; r < rows; r += 3) a[r / 3] = a0 + r * lda;
+    for (; k > 0; k--) {
+        vf bv[4 * VECTORS];
+        UNROLL
+        for (int v = 0; v < panels * VECTORS; v++) bv[v] = vload(b + v / VECTORS * panel + v % VECTORS * GR_LANES);
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            const vf av = vset(a[r / 3][r % 3 * lda]);
+            UNROLL
+            for (int v = 0; v < panels * VECTORS; v++) acc[r][v] = vfma(av, bv[v], acc[r][v]);
+        }
+        UNROLL
+        for (int r = 0; r < rows; r += 3) a[r / 3]++;
+        b += WIDTH;
+    }
+}
+
+typedef struct tile {
+    int64_t k, cols;
+    const float *a, *b;
+    int64_t lda, panel;
+    float *c;
+    int64_t ldc;
+    const float *shrink, *finish; /* factors of what is in C, NULL: nothing is; and of the result, or NULL */
+} tile;
+
+VINLINE void tile_of(const tile *t, const int rows, const int panels)
+{
+    vf acc[ROWS][4 * VECTORS];
+    const bool whole = t->cols >= panels * WIDTH;
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        UNROLL
+        for (int v = 0; v < panels * VECTORS; v++) acc[r][v] = vset(0);
+    }
+    if (t->shrink && whole) {
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            UNROLL
+            for (int v = 0; v < panels * VECTORS; v++)
+                acc[r][v] = vload(t->c + r * t->ldc + v * GR_LANES) * t->shrink[r];
+        }
+    } else if (t->shrink) {
+        float c[ROWS][4 * WIDTH] = {{0}};
+        for (int r = 0; r < rows; r++) memcpy(c[r], t->c + r * t->ldc, (size_t)t->cols * sizeof(float));
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            UNROLL
+            for (int v = 0; v < panels * VECTORS; v++) acc[r][v] = vload(c[r] + v * GR_LANES) * t->shrink[r];
+        }
+    }
+    multiply(rows, panels, t->k, t->a, t->lda, t->b, t->panel, acc);
+    if (t->finish) {
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            UNROLL
+            for (int v = 0; v < panels * VECTORS; v++) acc[r][v] *= t->finish[r];
+        }
+    }
+    if (whole) {
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            UNROLL
+            for (int v = 0; v < panels * VECTORS; v++) vstore(t->c + r * t->ldc + v * GR_LANES, acc[r][v]);
+        }
+    } else {
+        float c[ROWS][4 * WIDTH];
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            UNROLL
+            for (int v = 0; v < panels * VECTORS; v++) vstore(c[r] + v * GR_LANES, acc[r][v]);
+        }
+        for (int r = 0; r < rows; r++) memcpy(t->c + r * t->ldc, c[r], (size_t)t->cols * sizeof(float));
+    }
+}
+
+#define TILE(rows)                                                                                                     \
+    static void tile_##rows(const tile *t) { tile_of(t, rows, 1); }
+TILE(1)
+TILE(2)
+TILE(3)
+TILE(4)
+#if ROWS >= 6
+TILE(5)
+TILE(6)
+#endif
+#if ROWS >= 8
+TILE(7)
+TILE(8)
+#endif
+#if ROWS >= 12
+TILE(9)
+TILE(10)
+TILE(11)
+TILE(12)
+#endif
+static void wide_1(const tile *t) { tile_of(t, 1, 4); }
+static void wide_2(const tile *t) { tile_of(t, 2, 2); }
+
+static void (*const tiles[ROWS + 1])(const tile *) = {
+    NULL,   tile_1,  tile_2,  tile_3,  tile_4,
+#if ROWS >= 6
+    tile_5, tile_6,
+#endif
+#if ROWS >= 8
+    tile_7, tile_8,
+#endif
+#if ROWS >= 12
+    tile_9, tile_10, tile_11, tile_12,
+#endif
+};
+
+/* C[rows][n] from all panels; `t` says the rest. */
+static void product(const tile *whole, int64_t rows, int64_t n)
+{
+    const int64_t count = (rows + ROWS - 1) / ROWS;
+    const int64_t wide = rows == 1 ? 4 : rows == 2 ? 2 : 1;
+    for (int64_t j = 0; j < n;) {
+        const int64_t panels = n - j > (wide - 1) * WIDTH ? wide : 1;
+        tile t = *whole;
+        t.b += j / WIDTH * t.panel;
+        t.c += j;
+        t.cols = n - j < panels * WIDTH ? n - j : panels * WIDTH;
+        for (int64_t i = 0, row = 0; i < count; i++) { /* tiles of even height */
+            const int64_t height = (rows - row + count - i - 1) / (count - i);
+            t.a = whole->a + row * t.lda;
+            t.c = whole->c + row * t.ldc + j;
+            if (t.shrink) t.shrink = whole->shrink + row;
+            if (t.finish) t.finish = whole->finish + row;
+            (panels == 4 ? wide_1 : panels == 2 ? wide_2 : tiles[height])(&t);
+            row += height;
+        }
+        j += panels * WIDTH;
+    }
+}
+
+/* The greater one; b if a is NaN. */
+VINLINE vf greater(vf a, vf b)
+{
+#if GR_LANES == 16 && defined(__AVX512F__)
+    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif GR_LANES == 8 && defined(__AVX2__)
+    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    return vselect(a > b, a, b);
+#endif
+}
+
+/* exp(x) for x <= 0, relative error 2e-7; 0 from -87.7 on. NaN stays NaN. */
+VINLINE vf weight(vf x)
+{
+    x = greater(vset(-88.0f), x);
+    const vf magic =
+        vset(0x1.8p23f + 127); /* adding it leaves the exponent of the nearest power of two in the low bits */
+    const vf log2e = vset(0x1.715476p0f);
+    const vf t = vfma(x, log2e, magic), f = vfma(x, log2e, magic - t);
+    vf p = VPOLY(f, 1.0f, 0.6931470036506653f, 0.24022242426872253f, 0.05550733581185341f, 0.009671512991189957f,
+                 0.001326472731307149f);
+    return p * (vf)((vi)t << 23);
+}
+
+/* Bias on scores, -inf for those that are not seen, and up to a whole vector; the greatest of a row. */
+VINLINE void bias_row(float *s, int64_t n, const float *bias, int64_t begin, int64_t end)
+{
+    const int64_t rest = n % GR_LANES, whole = n - rest;
+    if (bias) {
+        for (int64_t j = 0; j < whole; j += GR_LANES) vstore(s + j, vload(s + j) + vload(bias + j));
+        if (rest) vstore(s + whole, vload(s + whole) + vload_part(bias + whole, (size_t)rest));
+    }
+    for (int64_t j = 0; j < begin && j < n; j++) s[j] = -INFINITY;
+    for (int64_t j = end > 0 ? end : 0; j < n; j++) s[j] = -INFINITY;
+    if (rest) vstore(s + whole, vselect(vlanes_below((size_t)rest), vload(s + whole), vset(-INFINITY)));
+}
+
+VINLINE float greatest_of(const float *s, int64_t n)
+{
+    vf a = vload(s), b = a;
+    int64_t j = GR_LANES;
+    for (; j + GR_LANES < n; j += 2 * GR_LANES) {
+        a = greater(vload(s + j), a);
+        b = greater(vload(s + j + GR_LANES), b);
+    }
+    if (j < n) a = greater(vload(s + j), a);
+    return vgreatest(greater(a, b));
+}
+
+VINLINE vf weights_of(float *s, int64_t n, float top)
+{
+    vf sum = vset(0), other = sum;
+    int64_t j = 0;
+    for (; j + 3 * GR_LANES < n; j += 4 * GR_LANES) {
+        const vf a = weight(vload(s + j) - top), b = weight(vload(s + j + GR_LANES) - top);
+        const vf c = weight(vload(s + j + 2 * GR_LANES) - top), d = weight(vload(s + j + 3 * GR_LANES) - top);
+        vstore(s + j, a);
+        vstore(s + j + GR_LANES, b);
+        vstore(s + j + 2 * GR_LANES, c);
+        vstore(s + j + 3 * GR_LANES, d);
+        sum += a;
+        other += b;
+        sum += c;
+        other += d;
+    }
+    for (int even = 1; j < n; j += GR_LANES, even = !even) {
+        const vf a = weight(vload(s + j) - top);
+        vstore(s + j, a);
+        if (even)
+            sum += a;
+        else
+            other += a;
+    }
+    return sum + other;
+}
+
+/* What only some callers want of row i: factors on its weights, and to keep them. */
+static void keep_weights(const gr_attend *g, int64_t i, int64_t first, int64_t n, float *s, float shrink)
+{
+    for (int64_t j = 0; j < n && g->factors; j++) s[j] *= g->factors[i][(first + j) * g->factors_step];
+    if (!g->weights) return;
+    float *kept = g->weights + i * g->weights_row;
+    for (int64_t j = 0; j < first && shrink != 1; j++) kept[j] *= shrink;
+    memcpy(kept + first, s, (size_t)n * sizeof *s);
+}
+
+/* Scores of keys [first, first + n) to weights, and what becomes of the share of those before. */
+static void block_weights(const gr_attend *g, int64_t first, int64_t n, float *scores, state *z)
+{
+    for (int64_t i = 0; i < g->rows; i++) {
+        float *s = scores + i * KEYS;
+        const int64_t begin = g->begin ? g->begin[i] - first : 0, end = g->end ? g->end[i] - first : n;
+        for (int64_t j = 0; j < n && g->cap != 0; j += GR_LANES) vstore(s + j, vtanh(vload(s + j)) * g->cap);
+        bias_row(s, n, g->bias ? g->bias[i] + first : NULL, begin, end);
+        const float old = z->top[i], top = greatest_of(s, n);
+        z->top[i] = top > old ? top : old;
+        z->shrink[i] = old;
+    }
+    for (int64_t i = 0; i < g->rows; i++) {
+        const float top = z->top[i] == -INFINITY ? 0 : z->top[i];
+        const float shrink = weight(vset(z->shrink[i]) - top)[0];
+        z->shrink[i] = shrink;
+        z->sum[i] = z->sum[i] * shrink + weights_of(scores + i * KEYS, n, top);
+        if (g->factors || g->weights) keep_weights(g, i, first, n, scores + i * KEYS, shrink);
+    }
+}
+
+void GR_ISA_SYMBOL(gr_attend_rows)(const gr_attend *g);
+
+void GR_ISA_SYMBOL(gr_attend_rows)(const gr_attend *g)
+{
+    float *scores = g->room, *q = scores + QUERIES * KEYS, finish[QUERIES];
+    const int64_t start = g->first / KEYS * KEYS;
+    const float scale = g->cap != 0 ? g->scale / g->cap : g->scale;
+    state z;
+    for (int64_t i = 0; i < g->rows; i++) {
+        for (int64_t j = 0; j < g->head; j++) q[i * g->head + j] = g->q[i * g->q_row + j] * scale;
+        z.top[i] = -INFINITY;
+        z.sum[i] = vset(0);
+    }
+    for (int64_t first = start; first < g->keys; first += KEYS) {
+        const int64_t n = g->keys - first < KEYS ? g->keys - first : KEYS;
+        const bool last = first + n == g->keys;
+        product(&(tile){.k = g->head,
+                        .a = q,
+                        .lda = g->head,
+                        .b = g->packed_k + first * g->head,
+                        .panel = WIDTH * g->head,
+                        .c = scores,
+                        .ldc = KEYS},
+                g->rows, (n + WIDTH - 1) / WIDTH * WIDTH);
+        block_weights(g, first, n, scores, &z);
+        for (int64_t i = 0; i < g->rows && last; i++) {
+            const float sum = vsum(z.sum[i]);
+            finish[i] = sum == 0 ? g->empty : 1 / sum;
+        }
+        product(&(tile){.k = n,
+                        .a = scores,
+                        .lda = KEYS,
+                        .b = g->packed_v + first * WIDTH,
+                        .panel = WIDTH * g->depth,
+                        .c = g->y,
+                        .ldc = g->y_row,
+                        .shrink = first > start ? z.shrink : NULL,
+                        .finish = last ? finish : NULL},
+                g->rows, g->v_head);
+    }
+    for (int64_t i = 0; i < g->rows && g->weights; i++)
+        for (int64_t j = 0; j < g->keys; j++) g->weights[i * g->weights_row + j] *= finish[i];
+}
