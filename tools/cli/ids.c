@@ -114,9 +114,11 @@ static bool fill(cli_ids_reader *r, gr_err *err)
 static bool next_line(cli_ids_reader *r, const char **at, const char **stop, gr_err *err)
 {
     for (size_t seen = 0;;) {
-        const char *from = r->data + r->at, *found = r->size > r->at + seen ? memchr(from + seen, '\n', r->size - r->at - seen) : NULL;
+        const char *from = r->data + r->at;
+        const size_t left = r->size - r->at;
+        const char *found = left > seen ? memchr(from + seen, '\n', left - seen) : NULL;
         if (!found && r->fd >= 0) {
-            seen = r->size - r->at;
+            seen = left;
             if (!fill(r, err)) return false;
             continue;
         }

@@ -81,8 +81,8 @@ static bool make_items(const run_job *job, const feed *f, run_window *w, gr_err 
     }
     const cli_item *last = &w->items[w->item_count - 1];
     if (grouped && group > 0 && (int64_t)last->lines != group)
-        return cli_fail(err, GR_EINPUT, "%s: %zu lines do not make questions of %lld choices", cli_show(job->in.ids_path),
-                        w->lines_before + w->ids.line_count, (long long)group);
+        return cli_fail(err, GR_EINPUT, "%s: %zu lines do not make questions of %lld choices",
+                        cli_show(job->in.ids_path), w->lines_before + w->ids.line_count, (long long)group);
     return true;
 }
 
@@ -168,8 +168,9 @@ static bool pick_positions(run_stream *s, const run_window *w, const size_t *ord
             s->picks[count++] = (int64_t)k * s->f.length + i;
         }
         if (count == s->pick_starts[k])
-            return cli_fail(err, GR_EINVAL, "%s, line %lld: none of its %lld tokens is at '%s'", cli_show(job->in.ids_path),
-                            (long long)line->number, (long long)line->length, cli_show(job->positions));
+            return cli_fail(err, GR_EINVAL, "%s, line %lld: none of its %lld tokens is at '%s'",
+                            cli_show(job->in.ids_path), (long long)line->number, (long long)line->length,
+                            cli_show(job->positions));
     }
     s->pick_starts[n] = count;
     return gr_session_pick(s->session, s->picks, (size_t)count, err) == GR_OK;
@@ -235,7 +236,8 @@ static bool row_view(const gr_tensor_view *v, feed_layout layout, int64_t row, i
     return true;
 }
 
-void run_show(const run_job *job, size_t output, const gr_tensor_view *v, const show_options *o, cli_text *text, cli_json *j)
+void run_show(const run_job *job, size_t output, const gr_tensor_view *v, const show_options *o, cli_text *text,
+              cli_json *j)
 {
     if (job->json)
         show_json(j, job->names[output], v, o);
@@ -267,8 +269,8 @@ static bool take_item(run_stream *s, run_window *w, size_t item, int64_t row, gr
     cli_text *text = &w->shown[item];
     cli_json j = {text, true};
     const cli_line *line = &w->ids.lines[it->line];
-    show_options o = {job->top_k, NULL, it->lines == 1 ? w->ids.ids + line->first : NULL, line->length, false,
-                      job->name_width};
+    show_options o = {job->top_k,   NULL,  it->lines == 1 ? w->ids.ids + line->first : NULL,
+                      line->length, false, job->name_width};
     open_item(job, w, item, text, &j);
     for (size_t i = 0; i < job->wanted; i++) {
         const gr_tensor_view *v = &s->outputs[i].tensor;
@@ -283,8 +285,10 @@ static bool take_item(run_stream *s, run_window *w, size_t item, int64_t row, gr
         gr_tensor_view view = *v; /* sequences have no rows */
         const bool picked = picked_view(s, i, row, &view, dims);
         o.at = picked ? s->places + s->pick_starts[row] : NULL;
-        if (picked) layout = (feed_layout){.batch_axis = -1};
-        else if (v->rank >= 0 && !row_view(v, layout, row, it->length, &s->f, &view, dims, &copy, err)) return false;
+        if (picked)
+            layout = (feed_layout){.batch_axis = -1};
+        else if (v->rank >= 0 && !row_view(v, layout, row, it->length, &s->f, &view, dims, &copy, err))
+            return false;
         o.positions_last = v->rank > 1 && (layout.positions >> (v->rank - 1) & 1);
         run_show(job, i, &view, &o, text, &j);
         bool ok = !job->output || collect_copy(&w->kept[item * job->wanted + i], job->names[i], &view, err);
@@ -309,8 +313,8 @@ static bool names_fetched(const run_job *job, const gr_err *err)
     return false;
 }
 
-/* If a batch fails, its halves are tried, down to the line that is to blame: a batch that was too large then passes, and
- * a wrong id is told with its line. */
+/* If a batch fails, its halves are tried, down to the line that is to blame: a batch that was too large then passes,
+ * and a wrong id is told with its line. */
 bool run_batch(run_stream *s, run_window *w, const size_t *order, size_t n, gr_err *err)
 {
     const run_job *job = s->job;

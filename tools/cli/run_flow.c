@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Lines through a model on several threads: one reads windows ahead, each stream takes the next batch, and the calling
- * thread tells of windows in their order. Whoever has nothing to do sleeps. Batches depend on the lines alone, not on who
- * is quick, and so does what is told when one fails.
+ * thread tells of windows in their order. Whoever has nothing to do sleeps. Batches depend on the lines alone, not on
+ * who is quick, and so does what is told when one fails.
  */
 #include "run_job.h"
 #include <errno.h>
@@ -19,8 +19,8 @@ typedef struct flow {
     sem_t news;                /* for the calling thread; a signal handler can post it */
     run_window *first, *last;  /* not yet told of */
     size_t windows;
-    bool end, stop;            /* no more windows come; no more batches are taken */
-    const run_window *failed;  /* of the first batch that failed */
+    bool end, stop;           /* no more windows come; no more batches are taken */
+    const run_window *failed; /* of the first batch that failed */
     size_t failed_batch;
     gr_err batch_err, read_err;
     bool read_failed;
@@ -48,8 +48,10 @@ static void append(flow *f, run_window *w)
 /* An empty window is only ever the last. */
 static void take_window(flow *f, run_window *w)
 {
-    if (w->item_count) append(f, w);
-    else run_window_free(f->job, w);
+    if (w->item_count)
+        append(f, w);
+    else
+        run_window_free(f->job, w);
 }
 
 static void *read_ahead(void *user)
@@ -65,8 +67,10 @@ static void *read_ahead(void *user)
         const bool ok = run_window_read(f->job, f->feed, &w, &end, &f->read_err);
         pthread_mutex_lock(&f->lock);
         f->read_failed = !ok;
-        if (ok) take_window(f, w);
-        else end = true;
+        if (ok)
+            take_window(f, w);
+        else
+            end = true;
     }
     f->end = true;
     pthread_cond_broadcast(&f->work);
@@ -180,14 +184,18 @@ static bool outcome(const flow *f, gr_err *err)
     return !f->failed && !f->read_failed;
 }
 
-bool run_lines(run_job *job, run_stream *streams, size_t count, run_window *first, bool end, const run_listener *listener,
-               gr_err *err)
+bool run_lines(run_job *job, run_stream *streams, size_t count, run_window *first, bool end,
+               const run_listener *listener, gr_err *err)
 {
     flow *f = cli_alloc(sizeof *f);
     hand *hands = cli_array(count, sizeof *hands);
     pthread_t reader;
-    *f = (flow){.job = job, .feed = &streams[0].f, .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER,
-                .room = PTHREAD_COND_INITIALIZER, .end = end};
+    *f = (flow){.job = job,
+                .feed = &streams[0].f,
+                .lock = PTHREAD_MUTEX_INITIALIZER,
+                .work = PTHREAD_COND_INITIALIZER,
+                .room = PTHREAD_COND_INITIALIZER,
+                .end = end};
     sem_init(&f->news, 0, 0);
     engine_wake_on_interrupt(&f->news);
     append(f, first);
@@ -206,7 +214,10 @@ bool run_lines(run_job *job, run_stream *streams, size_t count, run_window *firs
     while (!engine_interrupted() && tell(f, listener)) continue;
     const bool ok = outcome(f, err);
     free(hands);
-    if (!ok) return false; /* the reader may wait for a pipe, and has what is here until the process ends */
+    if (!ok) { /* the reader may wait for a pipe, and has what is here until the process ends */
+        if (!end) pthread_detach(reader);
+        return false;
+    }
     if (!end) pthread_join(reader, NULL);
     engine_wake_on_interrupt(NULL);
     sem_destroy(&f->news);
