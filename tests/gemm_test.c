@@ -290,6 +290,45 @@ static void test_small(void)
     CU_ASSERT_EQUAL(gr_gemm_packed_size(-1, 8), SIZE_MAX);
 }
 
+/* A query that attends to keys and values as they are has the bits that it has with packed ones, among others. */
+static void attend_case(int64_t head, int64_t v_head, int64_t keys, int64_t first, bool biased, float cap)
+{
+    enum { ROWS = 3, WHICH = 1 };
+    const int64_t k_row = head + keys % 3, v_row = v_head + keys % 5;
+    float *q = drawn((size_t)(ROWS * head)), *k = drawn((size_t)(keys * k_row)), *v = drawn((size_t)(keys * v_row));
+    float *y = drawn((size_t)(ROWS * v_head)), *one = drawn((size_t)v_head + 1), *mask = drawn((size_t)keys);
+    const float behind = one[v_head], *bias[ROWS] = {mask, mask, mask};
+    const size_t k_size = gr_gemm_small_scratch(keys, head), v_size = gr_gemm_small_scratch(v_head, keys);
+    const size_t room_size = GR_ATTEND_ROWS * (size_t)(head + GR_ATTEND_KEYS) * sizeof(float);
+    void *packed_k = gr_malloc_aligned(k_size), *packed_v = gr_malloc_aligned(v_size), *room = gr_malloc_aligned(room_size);
+    gr_gemm_small_pack(head, keys, k, 1, k_row, packed_k);
+    gr_gemm_small_pack(keys, v_head, v, v_row, 1, packed_v);
+    gr_attend a = {.rows = ROWS, .head = head, .v_head = v_head, .first = first, .keys = keys, .q = q, .q_row = head,
+                   .scale = 0.5f, .cap = cap, .packed_k = packed_k, .packed_v = packed_v, .depth = keys,
+                   .bias = biased ? bias : NULL, .y = y, .y_row = v_head, .room = room};
+    gr_simd_best()->attend(&a);
+    a.rows = 1;
+    a.q += WHICH * head;
+    a.packed_k = NULL;
+    a.k = k, a.k_row = k_row, a.v = v, a.v_row = v_row;
+    a.y = one;
+    gr_simd_best()->attend(&a);
+    CU_ASSERT(!memcmp(one, y + WHICH * v_head, (size_t)v_head * sizeof *one) && one[v_head] == behind);
+    gr_free_aligned(packed_k, k_size);
+    gr_free_aligned(packed_v, v_size);
+    gr_free_aligned(room, room_size);
+    float *all[] = {q, k, v, y, one, mask};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+}
+
+static void test_attend(void)
+{
+    for (int64_t head = 1; head < 90; head += 7)
+        for (int64_t keys = 1; keys < 3 * GR_ATTEND_KEYS; keys += 1 + keys / 4)
+            attend_case(head, 1 + (head * 11 + keys) % 150, keys, keys % 4 ? 0 : keys / 2, keys & 1, keys % 3 ? 0 : 5.0f);
+    attend_case(64, 64, 2 * GR_ATTEND_KEYS, 0, false, 0);
+}
+
 /* C[x][y][m][n] = A[x][.][m][k] B[.][y][k][n], each operand with or without its last two dims exchanged. */
 static void batch_case(int64_t x, int64_t y, int64_t m, int64_t n, int64_t k, bool ta, bool tb, int threads)
 {
@@ -504,6 +543,7 @@ static CU_TestInfo tests[] = {
     {"weights of 16 bits", test_narrow},
     {"pairs of bfloat16", test_pairs},
     {"small products", test_small},
+    {"a query with keys in place", test_attend},
     {"batches", test_batch},
     {"table of packed weights", test_packs},
     {"oneDNN with constant weights", test_dnnl},

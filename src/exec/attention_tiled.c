@@ -204,6 +204,7 @@ static void tile_run(const gr_step *s, const tiled *t, const sequence *z, int64_
     const gr_tensor *factors = gr_step_in(s, FACTORS), *out = gr_step_out(s, SCORES);
     float *weights = out ? (float *)out->data + ((b * l->heads + h) * l->queries + query) * l->total : NULL;
     const float *bias[TILE], *factor[TILE], *packed_v = (const float *)(own + t->packed_k);
+    const int64_t kv = h / (l->heads / l->kv_heads);
     int64_t begin[TILE], end[TILE], first = z->keys, n = 1;
     bool plain = true, parts = false;
     float *room = (float *)(own + t->packed_k + t->packed_v), *spelt = room + TILE * (l->head + GR_ATTEND_KEYS);
@@ -233,9 +234,13 @@ static void tile_run(const gr_step *s, const tiled *t, const sequence *z, int64_
                                         .q_row = l->q.token,
                                         .scale = (float)l->scale,
                                         .cap = p->softcap,
-                                        .packed_k = (const float *)own,
+                                        .packed_k = z->queries > 1 ? (const float *)own : NULL,
                                         .packed_v = packed_v,
                                         .depth = z->keys,
+                                        .k = t->keys + z->k + kv * t->k.head,
+                                        .k_row = t->k.token,
+                                        .v = t->values + z->v + kv * t->v.head,
+                                        .v_row = t->v.token,
                                         .bias = plain ? NULL : bias,
                                         .begin = parts ? begin : NULL,
                                         .end = parts ? end : NULL,
@@ -290,8 +295,10 @@ static void task_run(const gr_step *s, const tiled *t, int64_t task, char *own)
     const int64_t kv = h / (l->heads / l->kv_heads), tiles = (z.queries + TILE - 1) / TILE;
     const int64_t last = tiles * (part + 1) / t->stretches;
     if (tiles * part / t->stretches == last) return;
-    gr_gemm_small_pack(l->head, z.keys, t->keys + z.k + kv * t->k.head, 1, t->k.token, own);
-    gr_gemm_small_pack(z.keys, l->v_head, t->values + z.v + kv * t->v.head, t->v.token, 1, own + t->packed_k);
+    if (z.queries > 1) { /* a single one reads keys and values but once */
+        gr_gemm_small_pack(l->head, z.keys, t->keys + z.k + kv * t->k.head, 1, t->k.token, own);
+        gr_gemm_small_pack(z.keys, l->v_head, t->values + z.v + kv * t->v.head, t->v.token, 1, own + t->packed_k);
+    }
     for (int64_t i = tiles * part / t->stretches; i < last; i++) {
         const int64_t query = i * TILE, rows = z.queries - query < TILE ? z.queries - query : TILE;
         const float *q = (const float *)s->in[QUERY]->data + z.q + h * l->q.head + query * l->q.token;

@@ -176,6 +176,70 @@ static void product(const tile *whole, int64_t rows, int64_t n)
     }
 }
 
+/* Scores of n keys as they are for one query, up to a whole vector of them; the bits are those of packed ones. */
+static void scores_in_place(int64_t head, const float *q, int64_t n, const float *k, int64_t k_row, float *scores)
+{
+    for (int64_t j = 0; j < n; j += GR_LANES) {
+        vf acc = vset(0);
+        for (int64_t d = 0; d < head; d += GR_LANES) {
+            const int64_t deep = head - d < GR_LANES ? head - d : GR_LANES;
+            vf v[GR_LANES];
+            UNROLL
+            for (int i = 0; i < GR_LANES; i++) {
+                const float *from = k + (j + i < n ? j + i : n - 1) * k_row + d;
+                v[i] = deep == GR_LANES ? vload(from) : vload_part(from, (size_t)deep);
+            }
+            vtranspose(v);
+            if (deep == GR_LANES) {
+                UNROLL
+                for (int i = 0; i < GR_LANES; i++) acc = vfma(vset(q[d + i]), v[i], acc);
+            } else {
+                for (int i = 0; i < deep; i++) acc = vfma(vset(q[d + i]), v[i], acc);
+            }
+        }
+        vstore(scores + j, acc);
+    }
+}
+
+/* y = (y * shrink + weights x v) * finish for `vectors` vectors of v's columns; part: the last `rest` elements are all
+ * that there is of the only one. */
+VINLINE void values_of(const int vectors, const bool part, size_t rest, int64_t n, const float *weights, const float *v,
+                       int64_t v_row, const float *shrink, const float *finish, float *y)
+{
+    vf acc[8];
+    UNROLL
+    for (int i = 0; i < vectors; i++) {
+        acc[i] = vset(0);
+        if (shrink) acc[i] = (part ? vload_part(y, rest) : vload(y + i * GR_LANES)) * *shrink;
+    }
+    for (int64_t j = 0; j < n; j++, v += v_row) {
+        const vf w = vset(weights[j]);
+        UNROLL
+        for (int i = 0; i < vectors; i++) acc[i] = vfma(w, part ? vload_part(v, rest) : vload(v + i * GR_LANES), acc[i]);
+    }
+    UNROLL
+    for (int i = 0; i < vectors; i++) {
+        if (finish) acc[i] *= *finish;
+        if (part)
+            vstore_part(y, acc[i], rest);
+        else
+            vstore(y + i * GR_LANES, acc[i]);
+    }
+}
+
+static void values_in_place(int64_t n, const float *weights, const gr_attend *g, int64_t first, const float *shrink,
+                            const float *finish)
+{
+    const float *v = g->v + first * g->v_row;
+    int64_t j = 0;
+    for (; j + 8 * GR_LANES <= g->v_head; j += 8 * GR_LANES)
+        values_of(8, false, 0, n, weights, v + j, g->v_row, shrink, finish, g->y + j);
+    for (; j + GR_LANES <= g->v_head; j += GR_LANES)
+        values_of(1, false, 0, n, weights, v + j, g->v_row, shrink, finish, g->y + j);
+    if (j < g->v_head)
+        values_of(1, true, (size_t)(g->v_head - j), n, weights, v + j, g->v_row, shrink, finish, g->y + j);
+}
+
 /* The greater one; b if a is NaN. */
 VINLINE vf greater(vf a, vf b)
 {
@@ -300,29 +364,35 @@ void GR_ISA_SYMBOL(gr_attend_rows)(const gr_attend *g)
     for (int64_t first = start; first < g->keys; first += KEYS) {
         const int64_t n = g->keys - first < KEYS ? g->keys - first : KEYS;
         const bool last = first + n == g->keys;
-        product(&(tile){.k = g->head,
-                        .a = q,
-                        .lda = g->head,
-                        .b = g->packed_k + first * g->head,
-                        .panel = WIDTH * g->head,
-                        .c = scores,
-                        .ldc = KEYS},
-                g->rows, (n + WIDTH - 1) / WIDTH * WIDTH);
+        if (!g->packed_k)
+            scores_in_place(g->head, q, n, g->k + first * g->k_row, g->k_row, scores);
+        else
+            product(&(tile){.k = g->head,
+                            .a = q,
+                            .lda = g->head,
+                            .b = g->packed_k + first * g->head,
+                            .panel = WIDTH * g->head,
+                            .c = scores,
+                            .ldc = KEYS},
+                    g->rows, (n + WIDTH - 1) / WIDTH * WIDTH);
         block_weights(g, first, n, scores, &z);
         for (int64_t i = 0; i < g->rows && last; i++) {
             const float sum = vsum(z.sum[i]);
             finish[i] = sum == 0 ? g->empty : 1 / sum;
         }
-        product(&(tile){.k = n,
-                        .a = scores,
-                        .lda = KEYS,
-                        .b = g->packed_v + first * WIDTH,
-                        .panel = WIDTH * g->depth,
-                        .c = g->y,
-                        .ldc = g->y_row,
-                        .shrink = first > start ? z.shrink : NULL,
-                        .finish = last ? finish : NULL},
-                g->rows, g->v_head);
+        if (!g->packed_k)
+            values_in_place(n, scores, g, first, first > start ? z.shrink : NULL, last ? finish : NULL);
+        else
+            product(&(tile){.k = n,
+                            .a = scores,
+                            .lda = KEYS,
+                            .b = g->packed_v + first * WIDTH,
+                            .panel = WIDTH * g->depth,
+                            .c = g->y,
+                            .ldc = g->y_row,
+                            .shrink = first > start ? z.shrink : NULL,
+                            .finish = last ? finish : NULL},
+                    g->rows, g->v_head);
     }
     for (int64_t i = 0; i < g->rows && g->weights; i++)
         for (int64_t j = 0; j < g->keys; j++) g->weights[i * g->weights_row + j] *= finish[i];

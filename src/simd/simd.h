@@ -34,6 +34,9 @@ typedef struct gr_attend {
     float scale;
     const float *packed_k, *packed_v; /* from gr_gemm_small_pack: k as [head][keys], v as [depth][v_head] */
     int64_t depth;                    /* at least `keys` */
+    /* Where packed_k is NULL, for one row of queries: both as they are, elements of a key or value contiguous. */
+    const float *k, *v;
+    int64_t k_row, v_row;
     const float *const *bias;         /* a pointer to [keys] for each row, or NULL */
     const int64_t *begin, *end;       /* keys that each row sees, or NULL: all */
     float cap;                        /* scores become cap * tanh(score / cap); 0: they do not */

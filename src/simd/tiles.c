@@ -210,29 +210,6 @@ TILE(12)
 static void wide_1(const gr_tile *t) { tile(t, 1, 4); }
 static void wide_2(const gr_tile *t) { tile(t, 2, 2); }
 
-/* v[2 i] and v[2 i + 1] are the elements of v[i] and v[i + GR_LANES / 2] in turn: done log2(GR_LANES) times, it
- * transposes. */
-VINLINE void interleave(vf *v)
-{
-    vf x[GR_LANES];
-    UNROLL
-    for (int i = 0; i < GR_LANES; i++) x[i] = v[i];
-    UNROLL
-    for (int i = 0; i < GR_LANES / 2; i++) {
-        const vf a = x[i], b = x[i + GR_LANES / 2];
-#if GR_LANES == 16
-        v[2 * i] = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-        v[2 * i + 1] = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-#elif GR_LANES == 8
-        v[2 * i] = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
-        v[2 * i + 1] = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
-#else
-        v[2 * i] = __builtin_shufflevector(a, b, 0, 4, 1, 5);
-        v[2 * i + 1] = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-#endif
-    }
-}
-
 /* Columns of B that are contiguous along k, as keys of attention are. */
 static void pack_transposed(int64_t k, int64_t cols, const float *b, int64_t col, float *panel)
 {
@@ -245,7 +222,7 @@ static void pack_transposed(int64_t k, int64_t cols, const float *b, int64_t col
                 const float *from = b + (j + i) * col + l;
                 v[i] = j + i >= cols ? vset(0) : deep == GR_LANES ? vload(from) : vload_part(from, (size_t)deep);
             }
-            for (int n = 1; n < GR_LANES; n *= 2) interleave(v);
+            vtranspose(v);
             for (int i = 0; i < deep; i++) vstore(panel + (l + i) * WIDTH + j, v[i]);
         }
     }

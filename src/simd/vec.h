@@ -164,6 +164,32 @@ VINLINE vf vfma_pairs(vf a, vf b, vf c)
 #endif
 }
 
+/* v[2 i] and v[2 i + 1] become the elements of v[i] and v[i + GR_LANES / 2] in turn. */
+VINLINE void vinterleave(vf *v)
+{
+    vf x[GR_LANES];
+    for (int i = 0; i < GR_LANES; i++) x[i] = v[i];
+    for (int i = 0; i < GR_LANES / 2; i++) {
+        const vf a = x[i], b = x[i + GR_LANES / 2];
+#if GR_LANES == 16
+        v[2 * i] = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+        v[2 * i + 1] = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+#elif GR_LANES == 8
+        v[2 * i] = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+        v[2 * i + 1] = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+#else
+        v[2 * i] = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+        v[2 * i + 1] = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+#endif
+    }
+}
+
+/* Element j of v[i] becomes element i of v[j]. */
+VINLINE void vtranspose(vf v[GR_LANES])
+{
+    for (int n = 1; n < GR_LANES; n *= 2) vinterleave(v);
+}
+
 VINLINE vf vabs(vf x) { return (vf)((vi)x & 0x7FFFFFFF); }
 VINLINE vf vcopysign(vf x, vf sign) { return (vf)(((vi)x & 0x7FFFFFFF) | ((vi)sign & INT32_MIN)); }
 /* The bound if x is beyond it; NaN stays NaN. */
