@@ -12,6 +12,8 @@
 #include <string.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #ifndef GR_LANES
@@ -95,6 +97,8 @@ VINLINE vf vfma(vf a, vf b, vf c)
     return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 #elif GR_LANES == 8 && defined(__FMA__)
     return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif GR_LANES == 4 && defined(__aarch64__)
+    return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
     return a * b + c;
 #endif
@@ -109,6 +113,8 @@ VINLINE vf vload_half(const void *p)
     return (vf)_mm512_cvtph_ps(_mm256_loadu_si256(p));
 #elif GR_LANES == 8 && defined(__F16C__)
     return (vf)_mm256_cvtph_ps(_mm_loadu_si128(p));
+#elif GR_LANES == 4 && defined(__aarch64__)
+    return (vf)vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p)));
 #else
     uint16_t t[GR_LANES];
     vu h;
@@ -130,6 +136,8 @@ VINLINE vf vload_bfloat(const void *p)
     return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16);
 #elif GR_LANES == 8 && defined(__AVX2__)
     return (vf)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16);
+#elif GR_LANES == 4 && defined(__aarch64__)
+    return (vf)vshll_n_u16(vreinterpret_u16_u8(vld1_u8(p)), 16);
 #else
     uint16_t t[GR_LANES];
     vu h;
