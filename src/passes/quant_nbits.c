@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * com.microsoft's MatMulNBits (x, codes, scales, zeros, -, bias), whose weights lie as [n, k] codes of 2, 4 or 8 bits,
- * becomes WeightOnlyLinear of the same memory: it takes activation and residual with it, leaves rows of padding out, and
+ * com.microsoft's MatMulNBits (x, codes, scales, zeros, -, bias), whose weights lie as [n, k] codes of 2, 4 or 8
+ * bits, becomes WeightOnlyLinear of the same memory: it takes activation and residual with it, leaves rows of padding out, and
  * is multiplied in bytes. Only for graphs of sessions in bytes, and not if the graph is strict: activations keep their
  * floats in the file, or have scales of blocks.
  */
@@ -58,7 +58,8 @@ static gr_value *rewrite(gr_build *b, const gr_match *m)
     const void *zeros = z ? z->konst->data : middle(b->g, &f);
     gr_value *in[] = {gr_in(n, X), gr_graph_const(b->g, w->name, type, 2, codes, w->konst->data),
                       gr_graph_const(b->g, s->name, GR_FLOAT, 2, blocks, s->konst->data),
-                      zeros ? gr_graph_const(b->g, z ? z->name : "zeros", type, 2, blocks, zeros) : NULL, gr_in(n, BIAS)};
+                      zeros ? gr_graph_const(b->g, z ? z->name : "zeros", type, 2, blocks, zeros) : NULL,
+                      gr_in(n, BIAS)};
     if (!in[1] || !in[2] || !in[3]) return gr_err_write(b->err, GR_ENOMEM, "out of memory"), NULL;
     gr_attr attrs[] = {gr_attr_of_int("transB", 1), gr_attr_of_string("activation", ""), gr_attr_of_int("axis", 1),
                        gr_attr_of_int("block_size", f.block)};
