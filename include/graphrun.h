@@ -301,6 +301,10 @@ typedef struct gr_session_options {
     /* true: the session runs once or a few times. Floats that nobody has packed for the kernels yet are read where they
      * are then, which brings the first result sooner, takes no memory, and makes each run longer. Results are the same. */
     bool few_runs;
+    /* Bytes that activations, scratch, plans and packed weights (those of the model's other sessions, too) may take
+     * together; 0: no limit. To stay below it plans of other shapes are given up, and weights that would not fit are read
+     * where they are. A run that does not fit fails with GR_ELIMIT and the number that it needs. */
+    size_t max_total;
 } gr_session_options;
 
 /* Make ready to run. `options` may be NULL. The model must outlive the session. */

@@ -7,7 +7,9 @@
 #include "exec/threads.h"
 #include "precision.h"
 
-enum { DEFAULT_PLANS = 16, MAX_THREADS = 1024 };
+/* FEW_ROWS: up to which weights are multiplied without being packed for good, where runs are few: all rows pass over a few
+ * panels then, and A has to stay in the cache. */
+enum { DEFAULT_PLANS = 16, MAX_THREADS = 1024, FEW_ROWS = 512 };
 
 /* Only a graph with quantised activations, or MatMulNBits, has another form for sessions in bytes. */
 static gr_status choose_graph(gr_session *s, gr_err *err)
@@ -19,6 +21,32 @@ static gr_status choose_graph(gr_session *s, gr_err *err)
     for (const gr_node *n = g->first; n && !g->strict && !s->by_row; n = n->next)
         s->by_row = gr_is_named(n, "DynamicQuantizeLinear") || gr_is_named(n, "QuantizeLinear") ||
                     gr_is_named(n, "MatMulNBits");
+    return GR_OK;
+}
+
+/* About what the weights of products take when they are packed as floats. */
+static size_t weight_bytes(const gr_graph *g)
+{
+    size_t sum = 0;
+    for (const gr_node *n = g->first; n; n = n->next) {
+        if (!strcmp(n->op->name, "Gather") || !strcmp(n->op->name, "Embeddings")) continue;
+        for (uint32_t i = 0; i < n->nin; i++) {
+            const gr_value *v = gr_in(n, i);
+            if (v && v->konst && v->konst->rank == 2 && v->uses == &n->in[i]) sum += v->konst->size;
+        }
+    }
+    return sum;
+}
+
+/* Weights for which there is no room stay where they are, whatever the number of rows. */
+static gr_status choose_plain(gr_session *s, gr_err *err)
+{
+    const gr_variant plain = {0};
+    const gr_graph *g;
+    s->plain_rows = s->options.few_runs ? FEW_ROWS : 0;
+    if (!s->options.max_total) return GR_OK;
+    GR_TRY(gr_model_graph(s->model, &plain, &g, err));
+    if (weight_bytes(g) > s->options.max_total) s->plain_rows = INT64_MAX;
     return GR_OK;
 }
 
@@ -51,6 +79,7 @@ gr_status gr_session_create(gr_model *model, const gr_session_options *options, 
     if (s->open) s->options.precision = GR_PRECISION_F32;
     s->plans = plans;
     gr_status status = choose_graph(s, err);
+    if (status == GR_OK) status = choose_plain(s, err);
     if (status == GR_OK)
         *out = s;
     else
@@ -160,7 +189,7 @@ static gr_status find_plan(gr_session *s, const lane *l, gr_plan **out, gr_err *
     }
     gr_plan_options o = {s->options.threads, s->options.max_memory, s->options.max_iterations,
                          s->packs, s->options.log, s->options.log_user, s->options.profile,
-                         s->options.precision, s->options.few_runs, s->options.skip_padding, s->mode.npicks,
+                         s->options.precision, s->plain_rows, s->options.skip_padding, s->mode.npicks,
                          s->mode.caches};
     gr_plan *made;
     if (s->nplans == s->options.max_plans) {
@@ -225,6 +254,48 @@ static gr_status run_lane(gr_session *s, int which, gr_named_tensor *outputs, gr
     return gr_session_give_outputs(s, l, outputs, err);
 }
 
+/* What the session and the packed weights take, once the run at hand has its room. */
+static size_t total_bytes(const gr_session *s)
+{
+    size_t sum = gr_packs_bytes(s->packs);
+    for (int i = 0; i < LANES; i++) {
+        const size_t need = s->last[i] ? gr_plan_block(s->last[i]) : 0;
+        sum += need > s->lanes[i].block_size ? need : s->lanes[i].block_size;
+    }
+    for (int i = 0; i < s->nplans; i++) sum += gr_plan_bytes(s->plans[i].plan);
+    return sum;
+}
+
+/* Of a shape that was used longest ago, and not in this run. */
+static bool drop_plan(gr_session *s)
+{
+    int oldest = -1;
+    for (int i = 0; i < s->nplans; i++) {
+        bool used = false;
+        for (int l = 0; l < LANES; l++) used |= s->last[l] == s->plans[i].plan;
+        if (!used && (oldest < 0 || s->plans[i].used < s->plans[oldest].used)) oldest = i;
+    }
+    if (oldest < 0) return false;
+    gr_plan_free(s->plans[oldest].plan);
+    s->plans[oldest] = s->plans[--s->nplans];
+    return true;
+}
+
+static gr_status keep_limit(gr_session *s, gr_err *err)
+{
+    const size_t limit = s->options.max_total;
+    if (!limit) return GR_OK;
+    while (total_bytes(s) > limit && drop_plan(s)) {}
+    for (int i = 0; total_bytes(s) > limit && i < LANES; i++) {
+        gr_free_pages(s->lanes[i].block, s->lanes[i].block_size);
+        s->lanes[i].block = NULL;
+        s->lanes[i].block_size = 0;
+    }
+    if (total_bytes(s) <= limit) return GR_OK;
+    return gr_fail(err, GR_ELIMIT, "this shape needs %zu bytes of memory, %zu of them packed weights; the limit is %zu",
+                   total_bytes(s), gr_packs_bytes(s->packs), limit);
+}
+
 /* Bind inputs and outputs, and find or make the plans; `shape_only`: the inputs' data is not looked at. */
 static gr_status settle(gr_session *s, const gr_named_tensor *inputs, size_t nin, const gr_named_tensor *outputs,
                         size_t nout, bool shape_only, gr_err *err)
@@ -250,7 +321,7 @@ static gr_status settle(gr_session *s, const gr_named_tensor *inputs, size_t nin
     GR_TRY(gr_session_bind_outputs(s, &variant, outputs, nout, err));
     for (int i = 0; i < LANES; i++)
         if (s->lanes[i].count) GR_TRY(plan_lane(s, i, err));
-    return GR_OK;
+    return keep_limit(s, err);
 }
 
 /* Plans that were made before the first run are for floats. */

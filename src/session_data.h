@@ -35,6 +35,7 @@ struct gr_session {
     gr_model *model;
     gr_session_options options;
     gr_packs *packs;
+    int64_t plain_rows;  /* as in gr_plan_options */
     bool open;           /* the precision is chosen by the first run */
     bool by_row;         /* the graph is that for bytes, not the one that all others run */
     cached *plans;

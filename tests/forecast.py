@@ -46,6 +46,24 @@ def check_flat(command, model, name):
         failures.append(f"{name}: {took[9] >> 10} KiB after ten shapes, {max(took) >> 10} KiB later")
 
 
+def check_limit(command, model, name):
+    """A batch that does not fit is refused, the same lines in smaller ones give the same results."""
+    limit = ["--max-memory", "8M"]
+    refused = subprocess.run([command, "bench", model, "--shape", "32x128", "--runs", "1", *limit], capture_output=True)
+    if not refused.returncode or b"the limit is" not in refused.stderr:
+        failures.append(f"{name}: a batch ran that the limit forbids")
+    took = ask(command, "bench", model, "--shape", "1x8,1x128", "--runs", "1", "--json", *limit)["shapes"][-1]
+    if took["anonymous_bytes"] > 8 << 20:
+        failures.append(f"{name}: {took['anonymous_bytes']} bytes in spite of the limit")
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as lines:
+        lines.writelines(" ".join(str(5 + (line + i) % 90) for i in range(100)) + "\n" for line in range(32))
+        lines.flush()
+        free, held = (subprocess.run([command, model, "--input", lines.name, *more], check=True, stdout=subprocess.PIPE).stdout
+                      for more in ([], limit))
+    if free != held:
+        failures.append(f"{name}: the limit changes results")
+
+
 def main():
     command, models = sys.argv[1], sys.argv[2:]
     for model in models:
@@ -54,6 +72,7 @@ def main():
             check_forecast(command, model, name, "--precision", precision)
         check_forecast(command, model, name, "--threads", "1")
         check_flat(command, model, name)
+        check_limit(command, model, name)
         with tempfile.TemporaryDirectory() as folder:
             for precision in PRECISIONS:
                 plan = f"{folder}/{precision}.plan"

@@ -321,7 +321,7 @@ static gr_status prepare_step(gr_plan *p, uint32_t i, gr_err *err)
     *s = (gr_step){.op = ps->op, .params = ps->op == n->op ? n->params : NULL, .node = n, .nin = ps->nin,
                    .nout = ps->nout, .arena = p->arena, .packs = p->options.packs, .threads = p->options.threads,
                    .exec = &p->exec, .rows = rows, .key_rows = key_rows, .precision = p->options.precision,
-                   .few_runs = p->options.few_runs};
+                   .plain_rows = p->options.plain_rows};
     s->in = GR_NEWS(p->arena, ps->nin, gr_tensor *);
     s->out = GR_NEWS(p->arena, ps->nout, gr_tensor *);
     if (!s->in || !s->out) return gr_nomem(err);

@@ -29,7 +29,7 @@ typedef struct gr_plan_options {
     void *log_user;
     bool profile;           /* time every step */
     gr_precision precision; /* never GR_PRECISION_AUTO */
-    bool few_runs;          /* weights that are not packed stay so, where rows are few */
+    int64_t plain_rows;     /* where rows are no more, weights that are not packed stay so */
     bool skip_padding;      /* wanted values have zeros in rows that no other row of the sequence can see */
     /* 0: none. Wanted values [batch, tokens, ...] hold only so many rows of that grid, as [rows, ...]; which ones is
      * said before each run. A value that cannot be had so holds all. */

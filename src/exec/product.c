@@ -12,10 +12,6 @@
 
 enum { A, B, BIAS, RESIDUAL, ADDEND, OPERANDS, ALIGNMENT = 64, PARALLEL_FROM = 32 * 1024 };
 
-/* Rows up to which weights are multiplied without being packed for good, where runs are few: all rows pass over a few
- * panels then, and A has to stay in the cache. */
-enum { PLAIN_ROWS = 512 };
-
 typedef struct state {
     gr_product p;
     int input[OPERANDS];         /* numbers of the step's inputs, or -1 */
@@ -119,7 +115,7 @@ bool gr_product_prepare_dnnl(gr_step *s, const gr_product *p, gr_why *why)
     if (p->alpha != 1 || p->addend >= 0) return gr_decline(why, "factors other than 1");
     const bool linear = is_linear(s, p);
     if (linear && s->precision != GR_PRECISION_F32) return gr_decline(why, "weights are floats in it");
-    if (linear && s->few_runs && p->m <= PLAIN_ROWS) return gr_decline(why, "packing does not pay in few runs");
+    if (linear && p->m <= s->plain_rows) return gr_decline(why, "packing does not pay in few runs");
     if (linear && s->in[p->b]->dtype != GR_FLOAT)
         return gr_decline(why, "weights of type %s", gr_dtype_name(s->in[p->b]->dtype));
     if (!linear && (p->bias >= 0 || p->residual >= 0 || p->act != GR_ACT_NONE))
@@ -228,7 +224,7 @@ static bool reserve_pairs(gr_step *s, const state *st)
 static bool take_plain(gr_step *s, state *st, const gr_pack_key *key, gr_packs *packs)
 {
     size_t bytes = gr_gemm_room(key->rows);
-    if (!s->few_runs || st->p.m > PLAIN_ROWS || gr_packs_has(packs, key)) return false;
+    if (st->p.m > s->plain_rows || gr_packs_has(packs, key)) return false;
     st->plain = bytes != SIZE_MAX && gr_mul(bytes, (size_t)s->threads, &bytes) &&
                 gr_add(st->inner, bytes, &s->scratch_size);
     return st->plain;

@@ -104,7 +104,7 @@ typedef struct gr_step {
     gr_arena *arena;      /* for what lives as long as the step */
     gr_packs *packs;
     gr_precision precision; /* of products with constant weights; never GR_PRECISION_AUTO */
-    bool few_runs;          /* weights are not worth packing, if nobody has packed them */
+    int64_t plain_rows;     /* so many rows are not worth packing weights, if nobody has packed them; 0: all are */
     int threads;          /* that the run will use, also the OpenMP default inside prepare and run */
     double flops;         /* multiplications and additions, if the kernel counts them */
     /* Rows that output 0 holds, and with it the inputs of the same grid; NULL: all. Tensors have their full dims, but

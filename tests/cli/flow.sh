@@ -27,7 +27,7 @@ for streams in 1 3; do
 done
 status graphrun $model --input high.txt --streams 3 --window 50 --json
 ls left* 2> /dev/null
-status graphrun $model --input lines.txt --streams 2 --max-memory 100K 2>&1 | sed 's/needs .* bytes of memory, \(.*\);.*/needs ..., \1/'
+status graphrun $model --input lines.txt --streams 2 --max-memory 100K 2>&1 | sed 's/take [0-9]* bytes/take ... bytes/'
 status graphrun $model --input lines.txt --streams 0
 status graphrun $model --input lines.txt --streams 2000
 status graphrun $model --input lines.txt --window 0

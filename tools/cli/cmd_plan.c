@@ -46,15 +46,12 @@ static void list_steps(report *r, size_t count)
     if (r->json) json_close(&r->j, ']');
 }
 
-/* What starting a thread adds to a process: the pages of its stack and of the C library that it writes to. */
-enum { THREAD_BYTES = 40 << 10 };
-
 /* All that this process has in memory of its own by now, and what only a run takes: activations, whose pages nobody has
  * touched, and threads. */
 static size_t foretell(const report *r, const gr_memory_info *m)
 {
     const int threads = r->t.e.threads ? (int)r->t.e.threads : gr_default_threads();
-    return engine_anonymous_memory() + m->arena_bytes + (size_t)(threads - 1) * THREAD_BYTES;
+    return engine_anonymous_memory() + m->arena_bytes + (size_t)(threads - 1) * ENGINE_THREAD_BYTES;
 }
 
 static void show(report *r, const cli_sizes *shape)

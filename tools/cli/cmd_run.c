@@ -134,7 +134,7 @@ static void open_streams(command *c, const run_window *w, bool end)
     free(c->streams);
     c->streams = streams;
     job->e.threads = threads / n ? threads / n : 1;
-    job->e.max_memory /= (size_t)n;
+    job->e.sharing = (size_t)n;
     job->e.few_runs = end && is_short(w);
     if (!engine_start(&job->e, &err)) engine_die(&job->e, &err);
     streams[0].session = job->e.session;

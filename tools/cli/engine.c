@@ -58,7 +58,8 @@ static bool create(const engine *e, gr_log_fn log, gr_session **out, gr_err *err
 {
     gr_session_options options = {.struct_size = sizeof options,
                                   .threads = (int)(e->threads > 4096 ? 4096 : e->threads),
-                                  .max_memory = e->max_memory,
+                                  .max_memory = e->session_memory,
+                                  .max_total = e->session_memory,
                                   .log = log,
                                   .profile = e->profile,
                                   .skip_padding = e->skip_padding,
@@ -67,9 +68,23 @@ static bool create(const engine *e, gr_log_fn log, gr_session **out, gr_err *err
     return gr_session_create(e->model, &options, out, err) == GR_OK;
 }
 
+/* What is left for sessions of the memory that the process may take. */
+static bool share_memory(engine *e, gr_err *err)
+{
+    enum { RESERVE = 512 << 10 }; /* for reading lines and printing */
+    if (!e->max_memory) return true;
+    const size_t threads = e->threads > 0 ? (size_t)e->threads : (size_t)gr_default_threads();
+    const size_t taken = engine_anonymous_memory() + threads * ENGINE_THREAD_BYTES + RESERVE;
+    if (taken >= e->max_memory)
+        return cli_fail(err, GR_ELIMIT, "the program and the model's graph take %zu bytes of memory, the limit is %zu",
+                        taken, e->max_memory);
+    e->session_memory = (e->max_memory - taken) / (e->sharing ? e->sharing : 1);
+    return true;
+}
+
 bool engine_start(engine *e, gr_err *err)
 {
-    if (create(e, e->verbose ? log_line : NULL, &e->session, err)) return true;
+    if (share_memory(e, err) && create(e, e->verbose ? log_line : NULL, &e->session, err)) return true;
     e->session = NULL;
     engine_close(e);
     return false;

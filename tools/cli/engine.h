@@ -12,7 +12,9 @@
 typedef struct engine {
     char *path;
     int64_t threads;
-    size_t max_memory;
+    size_t max_memory;    /* of the process */
+    size_t sharing;       /* sessions that share what is left of it; 0: one */
+    size_t session_memory;
     bool no_passes, strict;
     const char *verbose;
     bool profile; /* time every step */
@@ -33,7 +35,7 @@ typedef struct engine {
          "BYTES",                                                                                                      \
          CLI_SIZE,                                                                                                     \
          &(e).max_memory,                                                                                              \
-         "limit for activations and outputs of one run, as 512M or 2G;\nbatches are split to stay below it",           \
+         "limit for the memory of the process, save files, as 512M or 2G;\nbatches are split to stay below it",           \
          0},                                                                                                           \
         {"--precision", "WHAT", CLI_WORD, &(e).precision,                                                              \
          "f32 (default), bf16 or int8: what weights of products are kept in;\nauto: bf16 where that is fast and near to f32", 0}, \
@@ -79,6 +81,8 @@ void progress_start(progress *p, size_t total, const char *unit);
 void progress_step(progress *p, size_t done, int64_t tokens);
 void progress_clear(const progress *p);
 
+/* What starting a thread adds to a process: the pages of its stack and of the C library that it writes to. */
+enum { ENGINE_THREAD_BYTES = 40 << 10 };
 /* Bytes of anonymous memory that this process holds, 0 if the system doesn't say. */
 size_t engine_anonymous_memory(void);
 
