@@ -228,6 +228,30 @@ static void pack_transposed(int64_t k, int64_t cols, const float *b, int64_t col
     }
 }
 
+/* Columns whose k lie behind each other: turned four by four. Returns how many k are done. */
+static int64_t pack_turned(int64_t k, int64_t cols, const float *b, int64_t col, float *panel)
+{
+#if defined(__SSE__)
+    const int64_t whole = cols % 4 == 0 ? k / 4 * 4 : 0;
+    for (int64_t l = 0; l < whole; l += 4)
+        for (int64_t j = 0; j < cols; j += 4) {
+            const float *from = b + l + j * col;
+            float *to = panel + l * WIDTH + j;
+            __m128 x = _mm_loadu_ps(from), y = _mm_loadu_ps(from + col);
+            __m128 z = _mm_loadu_ps(from + 2 * col), w = _mm_loadu_ps(from + 3 * col);
+            _MM_TRANSPOSE4_PS(x, y, z, w);
+            _mm_storeu_ps(to, x);
+            _mm_storeu_ps(to + WIDTH, y);
+            _mm_storeu_ps(to + 2 * WIDTH, z);
+            _mm_storeu_ps(to + 3 * WIDTH, w);
+        }
+    return whole;
+#else
+    (void)k, (void)cols, (void)b, (void)col, (void)panel;
+    return 0;
+#endif
+}
+
 VINLINE void pack_of(const int64_t size, int64_t k, int64_t cols, const char *b, int64_t row, int64_t col, char *panel)
 {
     if (cols < WIDTH) memset(panel, 0, (size_t)(k * WIDTH * size));
@@ -251,7 +275,10 @@ VINLINE void pack_of(const int64_t size, int64_t k, int64_t cols, const char *b,
     col *= size;
     /* A few k at a time: what is read of each column is then a cache line, and what is written stays in the cache. */
     enum { STEP = 16 };
-    for (int64_t i = 0; i < k; i += STEP) {
+    const int64_t done = size == sizeof(float) && row == size
+                             ? pack_turned(k, cols, (const float *)(const void *)b, col / size, (float *)(void *)panel)
+                             : 0;
+    for (int64_t i = done; i < k; i += STEP) {
         const int64_t end = i + STEP < k ? i + STEP : k;
         for (int64_t j = 0; j < cols; j++)
             for (int64_t l = i; l < end; l++)
