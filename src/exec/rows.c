@@ -139,7 +139,7 @@ typedef struct choice {
     gr_plan *p;
     int64_t batch, tokens;
     bool masked; /* a mask tells which rows are live; else all are */
-    int *need; /* by slot, of roots */
+    int *need;   /* by slot, of roots */
 } choice;
 
 static int *need_of(choice *c, uint32_t slot) { return &c->need[c->p->slots[slot].root]; }
@@ -178,7 +178,8 @@ static bool by_rows(choice *c, const plan_step *ps)
     for (uint32_t i = 1; i < ps->nin; i++) {
         const slot *s = in_slot(p, ps, i);
         if (!s) continue;
-        bool rows = s->t.elements == x->t.elements / x->t.dims[x->t.rank - 1] * s->t.dims[s->t.rank - 1];
+        const bool rows =
+            s->t.rank > 0 && s->t.elements == x->t.elements / x->t.dims[x->t.rank - 1] * s->t.dims[s->t.rank - 1];
         if (s->place == IS_CONST ? s->t.rank > 2 : !rows || !in_grid(&s->t, c->batch, c->tokens)) return false;
     }
     for (uint32_t o = 0; o < ps->nout; o++)
