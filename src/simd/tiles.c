@@ -17,7 +17,13 @@
 #else
 #define ROWS 4
 #endif
-enum { VECTORS = 2, WIDTH = VECTORS * GR_LANES, WIDEST = 4 * WIDTH };
+enum {
+    VECTORS = 2,
+    WIDTH = VECTORS * GR_LANES,
+    WIDEST = 4 * WIDTH,
+    STEPS = 4, /* of k in one turn of the inner loop, whose addresses and prefetches they share */
+};
+#define STORE_BYTES(store) ((store) == GR_STORE_FLOAT || (store) == GR_STORE_PAIRS ? 4 : 2)
 
 typedef uint32_t word __attribute__((may_alias));
 
@@ -117,9 +123,21 @@ VINLINE vf spread(const char *a, const enum gr_gemm_store store)
     return vset(*(const float *)a);
 }
 
-VINLINE vf add_product(vf sum, vf a, vf b, const enum gr_gemm_store store)
+/* One step of k, `at` behind the pointers. Every third row of A has one of `a`. */
+VINLINE void step(const int rows, const int panels, const enum gr_gemm_store store, const int at, const char *const *a,
+                  int64_t lda, const char *b, int64_t panel, vf (*acc)[4 * VECTORS])
 {
-    return store == GR_STORE_PAIRS ? vfma_pairs(a, b, sum) : vfma(a, b, sum);
+    vf bv[4 * VECTORS];
+    UNROLL
+    for (int v = 0; v < panels * VECTORS; v++)
+        bv[v] = load_b(b + v / VECTORS * panel + (at * WIDTH + v % VECTORS * GR_LANES) * STORE_BYTES(store), store);
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        const vf av = spread(a[r / 3] + r % 3 * lda + at * 4, store);
+        UNROLL
+        for (int v = 0; v < panels * VECTORS; v++)
+            store == GR_STORE_PAIRS ? vadd_product_pairs(&acc[r][v], av, bv[v]) : vadd_product(&acc[r][v], av, bv[v]);
+    }
 }
 
 VINLINE void tile_of(const gr_tile *t, const int rows, const int panels, const enum gr_gemm_store store)
@@ -141,30 +159,32 @@ VINLINE void tile_of(const gr_tile *t, const int rows, const int panels, const e
             for (int v = 0; v < panels * VECTORS; v++) acc[r][v] = vload(sums + r * stride + v * GR_LANES);
         }
     }
-    const int size = store == GR_STORE_FLOAT || store == GR_STORE_PAIRS ? 4 : 2;
-    const char *b = t->b, *a[(ROWS + 2) / 3]; /* one pointer for three rows of A */
-    const int64_t lda = t->lda * 4, panel = t->panel * size, pace = t->pace;
+    const char *b = t->b, *a[(ROWS + 2) / 3];
+    const int64_t lda = t->lda * 4, panel = t->panel * STORE_BYTES(store), pace = t->pace * STEPS;
     const char *ahead = t->ahead, *beside = ahead + t->apart;
     UNROLL
     for (int r = 0; r < rows; r += 3) a[r / 3] = (const char *)t->a + r * lda;
-    for (int64_t k = t->k; k > 0; k--) {
+    int64_t k = t->k;
+    for (; k >= STEPS; k -= STEPS) {
         __builtin_prefetch(ahead, 0, 2);
         __builtin_prefetch(beside, 0, 2);
+        if (pace > 64) { /* as with one tile alone: two lines of each stream */
+            __builtin_prefetch(ahead + pace / 2, 0, 2);
+            __builtin_prefetch(beside + pace / 2, 0, 2);
+        }
         ahead += pace;
         beside += pace;
-        vf bv[4 * VECTORS];
         UNROLL
-        for (int v = 0; v < panels * VECTORS; v++)
-            bv[v] = load_b(b + v / VECTORS * panel + v % VECTORS * GR_LANES * size, store);
+        for (int i = 0; i < STEPS; i++) step(rows, panels, store, i, a, lda, b, panel, acc);
         UNROLL
-        for (int r = 0; r < rows; r++) {
-            const vf av = spread(a[r / 3] + r % 3 * lda, store);
-            UNROLL
-            for (int v = 0; v < panels * VECTORS; v++) acc[r][v] = add_product(acc[r][v], av, bv[v], store);
-        }
+        for (int r = 0; r < rows; r += 3) a[r / 3] += STEPS * 4;
+        b += STEPS * WIDTH * STORE_BYTES(store);
+    }
+    for (; k > 0; k--) {
+        step(rows, panels, store, 0, a, lda, b, panel, acc);
         UNROLL
         for (int r = 0; r < rows; r += 3) a[r / 3] += 4;
-        b += WIDTH * size;
+        b += WIDTH * STORE_BYTES(store);
     }
     UNROLL
     for (int r = 0; r < rows; r++) {
