@@ -18,6 +18,7 @@ typedef struct loop {
     _Atomic int done[ITEMS];
     _Atomic int holders[THREADS]; /* pieces that have this number now */
     _Atomic int wrong;
+    int64_t count, most; /* of a loop in parts */
 } loop;
 
 static void count_piece(void *user, int64_t i, int thread)
@@ -34,6 +35,13 @@ static void count_piece(void *user, int64_t i, int thread)
 static void count_stretch(void *user, int64_t first, int64_t end, int thread)
 {
     for (int64_t i = first; i < end; i++) count_piece(user, i, thread);
+}
+
+static void count_part(void *user, int64_t first, int64_t end, int64_t next, int thread)
+{
+    loop *l = user;
+    if (end <= first || end - first > l->most || next < end || next > l->count) l->wrong++;
+    count_stretch(user, first, end, thread);
 }
 
 static int mistakes(const loop *l, int64_t items)
@@ -53,6 +61,11 @@ static void test_pieces(void)
             CU_ASSERT_EQUAL(mistakes(&pieces, items[i]), 0);
             gr_parallel_rows(items[i], threads, count_stretch, &rows);
             CU_ASSERT_EQUAL(mistakes(&rows, items[i]), 0);
+            for (int64_t most = 1; most <= 2 * items[i]; most = 3 * most + 1) {
+                loop parts = {.threads = threads, .count = items[i], .most = most};
+                gr_parallel_parts(items[i], most, threads, count_part, &parts);
+                CU_ASSERT_EQUAL(mistakes(&parts, items[i]), 0);
+            }
         }
 }
 

@@ -281,22 +281,60 @@ void gr_parallel(int64_t items, int threads, gr_piece *piece, void *user)
     close_gate(t);
 }
 
+/* Stretches of a loop: `whole` ones of about the same length, then `shrinking` ones over the last `tail` elements, each
+ * shorter than the one before by the same amount (Tzeng and Ni, Trapezoid self-scheduling, 1993). */
+typedef struct parts {
+    int64_t count, tail, whole, shrinking;
+    int threads;
+    gr_part *part;
+    void *user;
+} parts;
+
+static int64_t begin_of(const parts *p, int64_t i)
+{
+    if (i < p->whole) return (p->count - p->tail) * i / p->whole;
+    const int64_t left = p->whole + p->shrinking - i;
+    return left <= 0 ? p->count : p->count - p->tail * left * left / (p->shrinking * p->shrinking);
+}
+
+static void run_one(void *user, int64_t i, int thread)
+{
+    const parts *p = user;
+    const int64_t first = begin_of(p, i), end = begin_of(p, i + 1);
+    if (first < end) p->part(p->user, first, end, begin_of(p, i + p->threads), thread);
+}
+
+void gr_parallel_parts(int64_t count, int64_t most, int threads, gr_part *part, void *user)
+{
+    enum { TAIL = 4 }; /* stretches of the greatest length for each thread */
+    if (count <= 0) return;
+    if (threads <= 1 || count == 1) {
+        for (int64_t i = 0, end; i < count; i = end) {
+            end = count - i < most ? count : i + most;
+            part(user, i, end, end, 0);
+        }
+        return;
+    }
+    const int64_t tail = most < count / threads / TAIL ? most * threads * TAIL : count;
+    parts p = {count, tail, (count - tail + most - 1) / most, (2 * tail + most - 1) / most, threads, part, user};
+    gr_parallel(p.whole + p.shrinking, threads, run_one, &p);
+}
+
 typedef struct rows {
-    int64_t count, pieces;
     gr_stretch *stretch;
     void *user;
 } rows;
 
-static void run_stretch(void *user, int64_t i, int thread)
+static void run_stretch(void *user, int64_t first, int64_t end, int64_t next, int thread)
 {
     const rows *r = user;
-    r->stretch(r->user, r->count * i / r->pieces, r->count * (i + 1) / r->pieces, thread);
+    (void)next;
+    r->stretch(r->user, first, end, thread);
 }
 
 void gr_parallel_rows(int64_t count, int threads, gr_stretch *stretch, void *user)
 {
-    enum { PIECES = 4 }; /* per thread */
-    const int64_t most = threads > 1 ? (int64_t)threads * PIECES : 1;
-    rows r = {count, count < most ? count : most, stretch, user};
-    gr_parallel(r.pieces, threads, run_stretch, &r);
+    enum { PIECES = 8 }; /* per thread, if all were of the greatest length */
+    const int64_t pieces = threads > 1 ? (int64_t)threads * PIECES : 1;
+    gr_parallel_parts(count, (count + pieces - 1) / pieces, threads, run_stretch, &(rows){stretch, user});
 }

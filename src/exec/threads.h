@@ -28,9 +28,14 @@ typedef void gr_piece(void *user, int64_t i, int thread);
  * all have been done. One loop within another runs on the thread that calls it, as 0. */
 void gr_parallel(int64_t items, int threads, gr_piece *piece, void *user);
 
-/* Elements [first, end). */
+/* Elements [first, end); the thread's next ones will begin at `next` if all get along alike. */
+typedef void gr_part(void *user, int64_t first, int64_t end, int64_t next, int thread);
+/* The same for a loop over `count` elements that cost about the same: in stretches of at most `most`, shorter and
+ * shorter towards the end, because threads whose cores are shared get along at different speeds. */
+void gr_parallel_parts(int64_t count, int64_t most, int threads, gr_part *part, void *user);
+
 typedef void gr_stretch(void *user, int64_t first, int64_t end, int thread);
-/* The same for a loop over `count` elements that cost about the same and little each: pieces are stretches of them. */
+/* The same for elements that cost little each. */
 void gr_parallel_rows(int64_t count, int threads, gr_stretch *stretch, void *user);
 
 /* Threads that a loop here can have: those of the run, or 1 within a loop. */

@@ -14,7 +14,8 @@ enum {
     K_BLOCK = 1536,         /* of 128 to 3072 the best: short pieces cost more in passes over C than the cache saves */
     ROW_BLOCK = 96,         /* with those of A, a piece of a panel and C an item stays in the second-level cache */
     SMALL_WORK = 64 * 1024, /* multiplications below which waking other threads costs more than they save */
-    ITEMS_PER_THREAD = 4,   /* so that a thread that is disturbed loses at most about a quarter of its share */
+    UNITS_PER_THREAD = 8,   /* so that a thread that is disturbed leaves others something to do */
+    MOST_PANELS = 8,        /* that a thread takes at a time: their columns of C stay in the cache */
 };
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -182,61 +183,82 @@ static void plain_item(const gr_gemm *g, const gr_tiles *tiles, int64_t p, int64
     }
 }
 
-/* Cut the product into row blocks and panel groups. */
+/* A product is cut into units: a block of rows by as many panels as tiles of so few rows take at a time. */
 typedef struct cut {
-    int64_t row_blocks, groups;
+    int64_t panels, row_blocks, step, groups;
 } cut;
 
 static cut cut_for(const gr_gemm *g, const gr_tiles *tiles, int threads)
 {
-    const int64_t panels = quotient_up(g->n, tiles->width);
-    cut c = {quotient_up(g->m, ROW_BLOCK), 0};
-    const int64_t wanted = (int64_t)threads * ITEMS_PER_THREAD;
-    if (!g->packed) c.row_blocks = 1; /* panels are packed for all rows */
-    c.groups = least(panels, quotient_up(wanted, c.row_blocks));
+    cut c = {.panels = quotient_up(g->n, tiles->width), .row_blocks = 1, .step = 1};
+    if (g->packed && g->m <= tiles->rows && tiles->wide[g->m]) c.step = tiles->wide_panels[g->m];
+    c.groups = quotient_up(c.panels, c.step);
+    if (!g->packed) return c; /* panels are packed for all rows */
+    c.row_blocks = quotient_up(g->m, ROW_BLOCK);
     /* Panels alone do not give every thread work: lower the row blocks. */
-    if (c.groups * c.row_blocks < threads && g->packed)
-        c.row_blocks = least(quotient_up(g->m, tiles->rows), quotient_up(wanted, c.groups));
-    const int64_t widest = 8; /* panels of a group: many items end together, and their rows of C stay in the cache */
-    if (quotient_up(panels, c.groups) > widest) c.groups = quotient_up(panels, widest);
+    const int64_t wanted = quotient_up((int64_t)threads * UNITS_PER_THREAD, c.groups);
+    if (threads > 1 && c.row_blocks < wanted) c.row_blocks = least(quotient_up(g->m, tiles->rows), wanted);
     return c;
-}
-
-static void run_item(const gr_gemm *g, const gr_tiles *tiles, const cut *c, int64_t i, int team, int thread)
-{
-    const int64_t panels = quotient_up(g->n, tiles->width), block = i / c->groups, group = i % c->groups;
-    const int64_t p = panels * group / c->groups, last = panels * (group + 1) / c->groups;
-    if (!g->packed) {
-        plain_item(g, tiles, p, last, thread);
-        return;
-    }
-    const int64_t panel = tiles->width * g->k * element_size(g->store);
-    const int64_t after = group + team < c->groups ? panels * (group + team) / c->groups : 0;
-    run_part(g, tiles, &(part){g->m * block / c->row_blocks, g->m * (block + 1) / c->row_blocks, p, last, g->packed, 0,
-                               (const char *)g->packed + after * panel});
 }
 
 typedef struct products {
     const gr_gemm *g;
     cut cuts[GR_GEMM_MAX];
-    int64_t ends[GR_GEMM_MAX]; /* of their items */
-    int team;
+    int64_t ends[GR_GEMM_MAX]; /* of their units */
+    int64_t units;
 } products;
 
-static void products_item(void *user, int64_t i, int thread)
+/* Where the groups of panels stand that unit i begins with. */
+typedef struct place {
+    int which;
+    int64_t block, group;
+} place;
+
+static place place_of(const products *p, int64_t i)
 {
-    const products *p = user;
     int which = 0;
     while (i >= p->ends[which]) which++;
-    run_item(&p->g[which], gr_tiles_best(), &p->cuts[which], i - (which ? p->ends[which - 1] : 0), p->team,
-             thread);
+    if (which) i -= p->ends[which - 1];
+    return (place){which, i / p->cuts[which].groups, i % p->cuts[which].groups};
+}
+
+/* Groups up to `end` of one row block, and what the thread will read after them. */
+static void run_groups(const products *p, place x, int64_t end, const char *next, int thread)
+{
+    const gr_gemm *g = &p->g[x.which];
+    const cut *c = &p->cuts[x.which];
+    const int64_t first = x.group * c->step, last = least(end * c->step, c->panels);
+    if (!g->packed)
+        plain_item(g, gr_tiles_best(), first, last, thread);
+    else
+        run_part(g, gr_tiles_best(),
+                 &(part){g->m * x.block / c->row_blocks, g->m * (x.block + 1) / c->row_blocks, first, last, g->packed, 0, next});
+}
+
+static const char *panels_of(const products *p, place x)
+{
+    const gr_gemm *g = &p->g[x.which];
+    const int64_t panel = gr_tiles_best()->width * g->k * element_size(g->store);
+    return g->packed ? (const char *)g->packed + x.group * p->cuts[x.which].step * panel : NULL;
+}
+
+static void run_units(void *user, int64_t first, int64_t end, int64_t next, int thread)
+{
+    const products *p = user;
+    while (first < end) {
+        const place at = place_of(p, first);
+        const int64_t groups = p->cuts[at.which].groups, count = least(end - first, groups - at.group);
+        first += count;
+        const int64_t then = first < end ? first : next;
+        run_groups(p, at, at.group + count, then < p->units ? panels_of(p, place_of(p, then)) : NULL, thread);
+    }
 }
 
 void gr_gemm_run_all(const gr_gemm *g, int count)
 {
     const gr_tiles *tiles = gr_tiles_best();
     products p = {.g = g};
-    int64_t items = 0;
+    int64_t step = 1;
     double work = 0;
     for (int i = 0; i < count; i++) work += (double)g[i].m * (double)g[i].n * (double)g[i].k;
     const int team = work < SMALL_WORK ? 1 : gr_team_size();
@@ -244,12 +266,12 @@ void gr_gemm_run_all(const gr_gemm *g, int count)
     for (int i = 0; i < count; i++) {
         if (g[i].m > 0 && g[i].n > 0) {
             p.cuts[i] = cut_for(&g[i], tiles, threads);
-            items += p.cuts[i].row_blocks * p.cuts[i].groups;
+            p.units += p.cuts[i].row_blocks * p.cuts[i].groups;
+            step = p.cuts[i].step;
         }
-        p.ends[i] = items;
+        p.ends[i] = p.units;
     }
-    p.team = team;
-    gr_parallel(items, team, products_item, &p);
+    gr_parallel_parts(p.units, MOST_PANELS / step, team, run_units, &p);
 }
 
 void gr_gemm_run(const gr_gemm *g) { gr_gemm_run_all(g, 1); }
