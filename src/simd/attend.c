@@ -6,56 +6,19 @@
  * nothing. So the bits of a row depend on its own scores alone, and keys of weight zero behind the others do not change
  * them.
  */
-#include "simd.h"
-#include "vec.h"
+#include "tile.h"
 #include <math.h>
 
-#if GR_LANES == 16
-#define ROWS 12
-#elif GR_LANES == 8
-#define ROWS 6
-#elif defined(__aarch64__)
-#define ROWS 8
-#else
-#define ROWS 4
-#endif
-enum { VECTORS = 2, WIDTH = VECTORS * GR_LANES, QUERIES = GR_ATTEND_ROWS, KEYS = GR_ATTEND_KEYS };
+enum { QUERIES = GR_ATTEND_ROWS, KEYS = GR_ATTEND_KEYS };
 
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 32")
-#endif
-
-/* What stays of the keys so far, for each query. */
+/* What stays of the keys so far, for each query; arrays of floats are whole vectors. */
+enum { SLOTS = (QUERIES + GR_LANES - 1) / GR_LANES * GR_LANES };
 typedef struct state {
-    float top[QUERIES];
-    float shrink[QUERIES]; /* what this block makes of the share of those before */
-    vf sum[QUERIES];
+    vf sum[SLOTS];
+    float top[SLOTS];
+    float base[SLOTS];   /* what scores of this block are lessened by */
+    float shrink[SLOTS]; /* what this block makes of the share of those before */
 } state;
-
-/* acc += a[rows][k] x b, `panels` panels of B beside each other. */
-VINLINE void multiply(const int rows, const int panels, int64_t k, const float *a0, int64_t lda, const float *b,
-                      int64_t panel, vf acc[ROWS][4 * VECTORS])
-{
-    const float *a[(ROWS + 2) / 3]; /* one pointer for three rows of A */
-    UNROLL
-    for (int r = 0; r < rows; r += 3) a[r / 3] = a0 + r * lda;
-    for (; k > 0; k--) {
-        vf bv[4 * VECTORS];
-        UNROLL
-        for (int v = 0; v < panels * VECTORS; v++) bv[v] = vload(b + v / VECTORS * panel + v % VECTORS * GR_LANES);
-        UNROLL
-        for (int r = 0; r < rows; r++) {
-            const vf av = vset(a[r / 3][r % 3 * lda]);
-            UNROLL
-            for (int v = 0; v < panels * VECTORS; v++) acc[r][v] = vfma(av, bv[v], acc[r][v]);
-        }
-        UNROLL
-        for (int r = 0; r < rows; r += 3) a[r / 3]++;
-        b += WIDTH;
-    }
-}
 
 typedef struct tile {
     int64_t k, cols;
@@ -91,7 +54,7 @@ VINLINE void tile_of(const tile *t, const int rows, const int panels)
             for (int v = 0; v < panels * VECTORS; v++) acc[r][v] = vload(c[r] + v * GR_LANES) * t->shrink[r];
         }
     }
-    multiply(rows, panels, t->k, t->a, t->lda, t->b, t->panel, acc);
+    multiply(rows, panels, GR_STORE_FLOAT, t->k, t->a, t->lda, t->b, t->panel, acc, false, NULL, 0, 0);
     if (t->finish) {
         UNROLL
         for (int r = 0; r < rows; r++) {
@@ -118,39 +81,12 @@ VINLINE void tile_of(const tile *t, const int rows, const int panels)
 
 #define TILE(rows)                                                                                                     \
     static void tile_##rows(const tile *t) { tile_of(t, rows, 1); }
-TILE(1)
-TILE(2)
-TILE(3)
-TILE(4)
-#if ROWS >= 6
-TILE(5)
-TILE(6)
-#endif
-#if ROWS >= 8
-TILE(7)
-TILE(8)
-#endif
-#if ROWS >= 12
-TILE(9)
-TILE(10)
-TILE(11)
-TILE(12)
-#endif
+#define ENTRY(rows) [rows] = tile_##rows,
+EACH_HEIGHT(TILE)
 static void wide_1(const tile *t) { tile_of(t, 1, 4); }
 static void wide_2(const tile *t) { tile_of(t, 2, 2); }
 
-static void (*const tiles[ROWS + 1])(const tile *) = {
-    NULL,   tile_1,  tile_2,  tile_3,  tile_4,
-#if ROWS >= 6
-    tile_5, tile_6,
-#endif
-#if ROWS >= 8
-    tile_7, tile_8,
-#endif
-#if ROWS >= 12
-    tile_9, tile_10, tile_11, tile_12,
-#endif
-};
+static void (*const tiles[ROWS + 1])(const tile *) = {EACH_HEIGHT(ENTRY)};
 
 /* C[rows][n] from all panels; `t` says the rest. */
 static void product(const tile *whole, int64_t rows, int64_t n)
@@ -240,22 +176,10 @@ static void values_in_place(int64_t n, const float *weights, const gr_attend *g,
         values_of(1, true, (size_t)(g->v_head - j), n, weights, v + j, g->v_row, shrink, finish, g->y + j);
 }
 
-/* The greater one; b if a is NaN. */
-VINLINE vf greater(vf a, vf b)
-{
-#if GR_LANES == 16 && defined(__AVX512F__)
-    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
-#elif GR_LANES == 8 && defined(__AVX2__)
-    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
-#else
-    return vselect(a > b, a, b);
-#endif
-}
-
 /* exp(x) for x <= 0, relative error 2e-7; 0 from -87.7 on. NaN stays NaN. */
 VINLINE vf weight(vf x)
 {
-    x = greater(vset(-88.0f), x);
+    x = vgreater(vset(-88.0f), x);
     const vf magic =
         vset(0x1.8p23f + 127); /* adding it leaves the exponent of the nearest power of two in the low bits */
     const vf log2e = vset(0x1.715476p0f);
@@ -265,29 +189,37 @@ VINLINE vf weight(vf x)
     return p * (vf)((vi)t << 23);
 }
 
-/* Bias on scores, -inf for those that are not seen, and up to a whole vector; the greatest of a row. */
-VINLINE void bias_row(float *s, int64_t n, const float *bias, int64_t begin, int64_t end)
+/* -inf for scores of keys that are not seen. */
+static void hide(float *s, int64_t n, int64_t begin, int64_t end)
 {
-    const int64_t rest = n % GR_LANES, whole = n - rest;
-    if (bias) {
-        for (int64_t j = 0; j < whole; j += GR_LANES) vstore(s + j, vload(s + j) + vload(bias + j));
-        if (rest) vstore(s + whole, vload(s + whole) + vload_part(bias + whole, (size_t)rest));
-    }
     for (int64_t j = 0; j < begin && j < n; j++) s[j] = -INFINITY;
     for (int64_t j = end > 0 ? end : 0; j < n; j++) s[j] = -INFINITY;
-    if (rest) vstore(s + whole, vselect(vlanes_below((size_t)rest), vload(s + whole), vset(-INFINITY)));
 }
 
-VINLINE float greatest_of(const float *s, int64_t n)
+/* Bias on scores, -inf behind them up to a whole vector; the greatest of a row. */
+VINLINE float greatest_of(float *s, int64_t n, const float *bias)
 {
-    vf a = vload(s), b = a;
-    int64_t j = GR_LANES;
-    for (; j + GR_LANES < n; j += 2 * GR_LANES) {
-        a = greater(vload(s + j), a);
-        b = greater(vload(s + j + GR_LANES), b);
+    vf top = vset(-INFINITY), other = top;
+    int64_t j = 0;
+    for (; bias && j + GR_LANES <= n; j += GR_LANES) {
+        const vf v = vload(s + j) + vload(bias + j);
+        vstore(s + j, v);
+        top = vgreater(v, top);
     }
-    if (j < n) a = greater(vload(s + j), a);
-    return vgreatest(greater(a, b));
+    for (; j + 2 * GR_LANES <= n; j += 2 * GR_LANES) {
+        top = vgreater(vload(s + j), top);
+        other = vgreater(vload(s + j + GR_LANES), other);
+    }
+    for (; j + GR_LANES <= n; j += GR_LANES) top = vgreater(vload(s + j), top);
+    if (j < n) {
+        const size_t rest = (size_t)(n - j);
+        vf v = vload(s + j);
+        if (bias) v += vload_part(bias + j, rest);
+        v = vselect(vlanes_below(rest), v, vset(-INFINITY));
+        vstore(s + j, v);
+        other = vgreater(v, other);
+    }
+    return vgreatest(vgreater(other, top));
 }
 
 VINLINE vf weights_of(float *s, int64_t n, float top)
@@ -327,24 +259,51 @@ static void keep_weights(const gr_attend *g, int64_t i, int64_t first, int64_t n
     memcpy(kept + first, s, (size_t)n * sizeof *s);
 }
 
-/* Scores of keys [first, first + n) to weights, and what becomes of the share of those before. */
-static void block_weights(const gr_attend *g, int64_t first, int64_t n, float *scores, state *z)
+/* Scores of keys [first, first + n), rows of `row`, to weights, and what becomes of the share of those before. */
+static void block_weights(const gr_attend *g, int64_t first, int64_t n, float *scores, int64_t row, state *z)
 {
-    for (int64_t i = 0; i < g->rows; i++) {
-        float *s = scores + i * KEYS;
-        const int64_t begin = g->begin ? g->begin[i] - first : 0, end = g->end ? g->end[i] - first : n;
-        for (int64_t j = 0; j < n && g->cap != 0; j += GR_LANES) vstore(s + j, vtanh(vload(s + j)) * g->cap);
-        bias_row(s, n, g->bias ? g->bias[i] + first : NULL, begin, end);
-        const float old = z->top[i], top = greatest_of(s, n);
-        z->top[i] = top > old ? top : old;
-        z->shrink[i] = old;
+    for (int64_t i = 0; i < g->rows && g->cap != 0; i++)
+        for (int64_t j = 0; j < n; j += GR_LANES)
+            vstore(scores + i * row + j, vtanh(vload(scores + i * row + j)) * g->cap);
+    for (int64_t i = 0; i < g->rows && g->begin; i++) hide(scores + i * row, n, g->begin[i] - first, g->end[i] - first);
+    for (int64_t i = 0; i < g->rows; i++)
+        z->base[i] = greatest_of(scores + i * row, n, g->bias ? g->bias[i] + first : NULL);
+    for (int64_t i = 0; i < g->rows; i += GR_LANES) {
+        const vf old = vload(z->top + i), top = vgreater(vload(z->base + i), old);
+        const vf base = vselect(top == vset(-INFINITY), vset(0), top);
+        vstore(z->top + i, top);
+        vstore(z->base + i, base);
+        vstore(z->shrink + i, weight(old - base));
     }
     for (int64_t i = 0; i < g->rows; i++) {
-        const float top = z->top[i] == -INFINITY ? 0 : z->top[i];
-        const float shrink = weight(vset(z->shrink[i]) - top)[0];
-        z->shrink[i] = shrink;
-        z->sum[i] = z->sum[i] * shrink + weights_of(scores + i * KEYS, n, top);
-        if (g->factors || g->weights) keep_weights(g, i, first, n, scores + i * KEYS, shrink);
+        float *s = scores + i * row;
+        z->sum[i] = z->sum[i] * z->shrink[i] + weights_of(s, n, z->base[i]);
+        if (g->factors || g->weights) keep_weights(g, i, first, n, s, z->shrink[i]);
+    }
+}
+
+/* Factors that make rows of weights have the sum 1. */
+static void finish_of(int64_t rows, float empty, const state *z, float *finish)
+{
+    for (int64_t i = 0; i < rows; i += GR_LANES) {
+        vf v[GR_LANES];
+        for (int j = 0; j < GR_LANES; j++) v[j] = z->sum[i + j];
+        vtranspose(v);
+        for (int w = GR_LANES / 2; w; w /= 2)
+            for (int j = 0; j < w; j++) v[j] += v[j + w];
+        vstore(finish + i, vselect(v[0] == vset(0), vset(empty), 1.0f / v[0]));
+    }
+}
+
+/* Queries, times the scale, behind each other. */
+static void scale_queries(const gr_attend *g, float scale, float *q)
+{
+    for (int64_t i = 0; i < g->rows; i++, q += g->head) {
+        const float *from = g->q + i * g->q_row;
+        int64_t j = 0;
+#pragma GCC unroll 4
+        for (; j + GR_LANES <= g->head; j += GR_LANES) vstore(q + j, vload(from + j) * scale);
+        for (; j < g->head; j++) q[j] = from[j] * scale;
     }
 }
 
@@ -352,15 +311,16 @@ void GR_ISA_SYMBOL(gr_attend_rows)(const gr_attend *g);
 
 void GR_ISA_SYMBOL(gr_attend_rows)(const gr_attend *g)
 {
-    float *scores = g->room, *q = scores + QUERIES * KEYS, finish[QUERIES];
+    float *scores = g->room, *q = scores + QUERIES * KEYS, finish[SLOTS];
     const int64_t start = g->first / KEYS * KEYS;
-    const float scale = g->cap != 0 ? g->scale / g->cap : g->scale;
+    const int64_t row = (g->keys - start < KEYS ? g->keys - start + WIDTH - 1 : KEYS) / WIDTH * WIDTH;
     state z;
-    for (int64_t i = 0; i < g->rows; i++) {
-        for (int64_t j = 0; j < g->head; j++) q[i * g->head + j] = g->q[i * g->q_row + j] * scale;
-        z.top[i] = -INFINITY;
+    for (int64_t i = 0; i < SLOTS; i++) {
         z.sum[i] = vset(0);
+        z.top[i] = -INFINITY;
+        z.base[i] = 0;
     }
+    scale_queries(g, g->cap != 0 ? g->scale / g->cap : g->scale, q);
     for (int64_t first = start; first < g->keys; first += KEYS) {
         const int64_t n = g->keys - first < KEYS ? g->keys - first : KEYS;
         const bool last = first + n == g->keys;
@@ -373,19 +333,16 @@ void GR_ISA_SYMBOL(gr_attend_rows)(const gr_attend *g)
                             .b = g->packed_k + first * g->head,
                             .panel = WIDTH * g->head,
                             .c = scores,
-                            .ldc = KEYS},
+                            .ldc = row},
                     g->rows, (n + WIDTH - 1) / WIDTH * WIDTH);
-        block_weights(g, first, n, scores, &z);
-        for (int64_t i = 0; i < g->rows && last; i++) {
-            const float sum = vsum(z.sum[i]);
-            finish[i] = sum == 0 ? g->empty : 1 / sum;
-        }
+        block_weights(g, first, n, scores, row, &z);
+        if (last) finish_of(g->rows, g->empty, &z, finish);
         if (!g->packed_k)
             values_in_place(n, scores, g, first, first > start ? z.shrink : NULL, last ? finish : NULL);
         else
             product(&(tile){.k = n,
                             .a = scores,
-                            .lda = KEYS,
+                            .lda = row,
                             .b = g->packed_v + first * WIDTH,
                             .panel = WIDTH * g->depth,
                             .c = g->y,

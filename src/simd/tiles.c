@@ -1,37 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The inner part of matrix products, compiled once per instruction set. A panel of B is two vectors wide; a tile keeps
- * up to `ROWS` rows of C for one panel in registers, or few rows for several panels so that there are always enough
- * independent sums to fill the multipliers' latency. Each element of C is one chain of fused multiplications and
- * additions in the order of k, whatever tile it belongs to.
+ * The inner part of matrix products, compiled once per instruction set: tiles with their epilogues, and packing.
  */
 #include "isa.h"
-#include "vec.h"
-
-#if GR_LANES == 16
-#define ROWS 12
-#elif GR_LANES == 8
-#define ROWS 6
-#elif defined(__aarch64__)
-#define ROWS 8
-#else
-#define ROWS 4
-#endif
-enum {
-    VECTORS = 2,
-    WIDTH = VECTORS * GR_LANES,
-    WIDEST = 4 * WIDTH,
-    STEPS = 4, /* of k in one turn of the inner loop, whose addresses and prefetches they share */
-};
-#define STORE_BYTES(store) ((store) == GR_STORE_FLOAT || (store) == GR_STORE_PAIRS ? 4 : 2)
-
-typedef uint32_t word __attribute__((may_alias));
-
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 32")
-#endif
+#include "tile.h"
 
 VINLINE vf activated(vf v, enum gr_gemm_act act)
 {
@@ -105,41 +77,6 @@ static __attribute__((noinline)) void copy_rows(int rows, int64_t cols, const fl
     for (int r = 0; r < rows; r++) memcpy(to + r * to_stride, from + r * from_stride, (size_t)cols * sizeof(float));
 }
 
-VINLINE vf load_b(const char *b, const enum gr_gemm_store store)
-{
-    switch (store) {
-    case GR_STORE_HALF: return vload_half(b);
-    case GR_STORE_BFLOAT: return vload_bfloat(b);
-    case GR_STORE_FLOAT:
-    case GR_STORE_PAIRS: break;
-    }
-    return *(const vf_any *)b;
-}
-
-/* An element of A in all lanes. */
-VINLINE vf spread(const char *a, const enum gr_gemm_store store)
-{
-    if (store == GR_STORE_PAIRS) return (vf)(*(const word *)a + (vu){0});
-    return vset(*(const float *)a);
-}
-
-/* One step of k, `at` behind the pointers. Every third row of A has one of `a`. */
-VINLINE void step(const int rows, const int panels, const enum gr_gemm_store store, const int at, const char *const *a,
-                  int64_t lda, const char *b, int64_t panel, vf (*acc)[4 * VECTORS])
-{
-    vf bv[4 * VECTORS];
-    UNROLL
-    for (int v = 0; v < panels * VECTORS; v++)
-        bv[v] = load_b(b + v / VECTORS * panel + (at * WIDTH + v % VECTORS * GR_LANES) * STORE_BYTES(store), store);
-    UNROLL
-    for (int r = 0; r < rows; r++) {
-        const vf av = spread(a[r / 3] + r % 3 * lda + at * 4, store);
-        UNROLL
-        for (int v = 0; v < panels * VECTORS; v++)
-            store == GR_STORE_PAIRS ? vadd_product_pairs(&acc[r][v], av, bv[v]) : vadd_product(&acc[r][v], av, bv[v]);
-    }
-}
-
 VINLINE void tile_of(const gr_tile *t, const int rows, const int panels, const enum gr_gemm_store store)
 {
     _Alignas(64) float sums[GR_TILE_ROWS_MAX * WIDEST];
@@ -159,33 +96,7 @@ VINLINE void tile_of(const gr_tile *t, const int rows, const int panels, const e
             for (int v = 0; v < panels * VECTORS; v++) acc[r][v] = vload(sums + r * stride + v * GR_LANES);
         }
     }
-    const char *b = t->b, *a[(ROWS + 2) / 3];
-    const int64_t lda = t->lda * 4, panel = t->panel * STORE_BYTES(store), pace = t->pace * STEPS;
-    const char *ahead = t->ahead, *beside = ahead + t->apart;
-    UNROLL
-    for (int r = 0; r < rows; r += 3) a[r / 3] = (const char *)t->a + r * lda;
-    int64_t k = t->k;
-    for (; k >= STEPS; k -= STEPS) {
-        __builtin_prefetch(ahead, 0, 2);
-        __builtin_prefetch(beside, 0, 2);
-        if (pace > 64) { /* as with one tile alone: two lines of each stream */
-            __builtin_prefetch(ahead + pace / 2, 0, 2);
-            __builtin_prefetch(beside + pace / 2, 0, 2);
-        }
-        ahead += pace;
-        beside += pace;
-        UNROLL
-        for (int i = 0; i < STEPS; i++) step(rows, panels, store, i, a, lda, b, panel, acc);
-        UNROLL
-        for (int r = 0; r < rows; r += 3) a[r / 3] += STEPS * 4;
-        b += STEPS * WIDTH * STORE_BYTES(store);
-    }
-    for (; k > 0; k--) {
-        step(rows, panels, store, 0, a, lda, b, panel, acc);
-        UNROLL
-        for (int r = 0; r < rows; r += 3) a[r / 3] += 4;
-        b += WIDTH * STORE_BYTES(store);
-    }
+    multiply(rows, panels, store, t->k, t->a, t->lda, t->b, t->panel, acc, true, t->ahead, t->apart, t->pace);
     UNROLL
     for (int r = 0; r < rows; r++) {
         UNROLL
@@ -209,42 +120,33 @@ VINLINE void tile(const gr_tile *t, const int rows, const int panels)
 
 #define TILE(rows)                                                                                                     \
     static void tile_##rows(const gr_tile *t) { tile(t, rows, 1); }
-TILE(1)
-TILE(2)
-TILE(3)
-TILE(4)
-#if ROWS >= 6
-TILE(5)
-TILE(6)
-#endif
-#if ROWS >= 8
-TILE(7)
-TILE(8)
-#endif
-#if ROWS >= 12
-TILE(9)
-TILE(10)
-TILE(11)
-TILE(12)
-#endif
+#define ENTRY(rows) [rows] = tile_##rows,
+EACH_HEIGHT(TILE)
 static void wide_1(const gr_tile *t) { tile(t, 1, 4); }
 static void wide_2(const gr_tile *t) { tile(t, 2, 2); }
 
-/* Columns of B that are contiguous along k, as keys of attention are. */
+/* GR_LANES columns of B that are contiguous along k, as keys of attention are; zeros for those behind `cols`. */
+VINLINE void transpose_columns(const bool whole, int64_t deep, int64_t cols, const float *b, int64_t col, float *panel)
+{
+    vf v[GR_LANES];
+    UNROLL
+    for (int i = 0; i < GR_LANES; i++)
+        v[i] = whole ? vload(b + i * col) : i >= cols ? vset(0) : vload_part(b + i * col, (size_t)deep);
+    vtranspose(v);
+    UNROLL
+    for (int i = 0; i < GR_LANES; i++)
+        if (whole || i < deep) vstore(panel + i * WIDTH, v[i]);
+}
+
 static void pack_transposed(int64_t k, int64_t cols, const float *b, int64_t col, float *panel)
 {
-    if (cols < WIDTH) memset(panel, 0, (size_t)(k * WIDTH) * sizeof *panel);
-    for (int64_t l = 0; l < k; l += GR_LANES) {
-        const int64_t deep = k - l < GR_LANES ? k - l : GR_LANES;
-        for (int64_t j = 0; j < cols; j += GR_LANES) {
-            vf v[GR_LANES];
-            for (int i = 0; i < GR_LANES; i++) {
-                const float *from = b + (j + i) * col + l;
-                v[i] = j + i >= cols ? vset(0) : deep == GR_LANES ? vload(from) : vload_part(from, (size_t)deep);
-            }
-            vtranspose(v);
-            for (int i = 0; i < deep; i++) vstore(panel + (l + i) * WIDTH + j, v[i]);
-        }
+    if (cols <= WIDTH - GR_LANES) memset(panel, 0, (size_t)(k * WIDTH) * sizeof *panel);
+    for (int64_t j = 0; j < cols; j += GR_LANES, b += GR_LANES * col, panel += GR_LANES) {
+        int64_t l = 0;
+        for (; l + GR_LANES <= k && j + GR_LANES <= cols; l += GR_LANES)
+            transpose_columns(true, GR_LANES, GR_LANES, b + l, col, panel + l * WIDTH);
+        for (; l < k; l += GR_LANES)
+            transpose_columns(false, k - l < GR_LANES ? k - l : GR_LANES, cols - j, b + l, col, panel + l * WIDTH);
     }
 }
 
@@ -284,7 +186,8 @@ VINLINE void pack_of(const int64_t size, int64_t k, int64_t cols, const char *b,
                 __builtin_prefetch(from + AHEAD * row);
                 __builtin_prefetch(from + AHEAD * row + WIDTH * size - 1);
             }
-            memcpy(panel + i * WIDTH * size, from, (size_t)(WIDTH * size));
+            for (int64_t j = 0; j < WIDTH * size; j += (int64_t)sizeof(vf))
+                *(vf_any *)(panel + i * WIDTH * size + j) = *(const vf_any *)(from + j);
         }
         return;
     }
@@ -376,17 +279,7 @@ static void round_row(int64_t k, const float *x, uint16_t *to)
 const gr_tiles GR_ISA_SYMBOL(gr_tiles) = {
     .width = WIDTH,
     .rows = ROWS,
-    .tile = {NULL, tile_1, tile_2, tile_3, tile_4,
-#if ROWS >= 6
-             tile_5, tile_6,
-#endif
-#if ROWS >= 8
-             tile_7, tile_8,
-#endif
-#if ROWS >= 12
-             tile_9, tile_10, tile_11, tile_12,
-#endif
-    },
+    .tile = {EACH_HEIGHT(ENTRY)},
     .wide = {NULL, wide_1, wide_2},
     .wide_panels = {0, 4, 2},
     .pack = pack,
