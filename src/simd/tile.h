@@ -62,6 +62,7 @@ VINLINE vf spread(const char *a, const enum gr_gemm_store store)
 VINLINE void step(const int rows, const int panels, const enum gr_gemm_store store, const int at, const char *const *a,
                   int64_t lda, const char *b, int64_t panel, vf (*acc)[4 * VECTORS])
 {
+    __asm__ volatile("" ::: "memory"); /* no loads for several steps at once: they would take the registers of sums */
     vf bv[4 * VECTORS];
     UNROLL
     for (int v = 0; v < panels * VECTORS; v++)
