@@ -321,8 +321,8 @@ GR_API void gr_session_free(gr_session *session);
  * success (dims are the session's); a view that the session filled counts as NULL in its next run. Sequences always are
  * the session's. Only what the wanted values need is computed. On failure the contents of the caller's buffers are undefined.
  *
- * The first run of a shape plans it; later runs of that shape allocate nothing, but that the room of a far larger shape is
- * given back after many runs that did not need it. */
+ * The first run of a shape plans it; later runs of that shape allocate nothing. Beyond 16 MiB the pages of activations go
+ * back to the system when a run ends, but for the results, and are taken anew by the next run that needs them. */
 GR_API gr_status gr_session_run(gr_session *session, const gr_named_tensor *inputs, size_t input_count,
                                 gr_named_tensor *outputs, size_t output_count, gr_err *err);
 
@@ -336,7 +336,7 @@ GR_API void gr_session_cancel(gr_session *session);
 
 /* Bytes, for the session (its own memory) and for the model (packed weights that all sessions share). */
 typedef struct gr_memory_info {
-    size_t arena_bytes;  /* activations and scratch held by the session */
+    size_t arena_bytes;  /* activations and scratch during a run of the largest shape so far */
     size_t plan_bytes;   /* plans, and values that depend on shapes only */
     size_t packed_bytes; /* weights in the layout of the kernels, owned by the model */
     size_t mapped_bytes; /* file pages mapped, owned by the model; packed weights of a compiled one among them */

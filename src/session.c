@@ -8,8 +8,9 @@
 #include "precision.h"
 
 /* FEW_ROWS: up to which weights are multiplied without being packed for good, where runs are few: all rows pass over a few
- * panels then, and A has to stay in the cache. */
-enum { DEFAULT_PLANS = 16, MAX_THREADS = 1024, FEW_ROWS = 512 };
+ * panels then, and A has to stay in the cache. KEPT: bytes of activations that stay in memory between runs, whatever a
+ * large shape needed; the next large one gets its pages anew in about a thousandth of its time. */
+enum { DEFAULT_PLANS = 16, MAX_THREADS = 1024, FEW_ROWS = 512, KEPT = 16 << 20 };
 
 /* Only a graph with quantised activations, or MatMulNBits, has another form for sessions in bytes. */
 static gr_status choose_graph(gr_session *s, gr_err *err)
@@ -215,24 +216,9 @@ static gr_status plan_lane(gr_session *s, int which, gr_err *err)
     return GR_OK;
 }
 
-/* A block that is far too large for many runs on end is given back: one large batch does not stay for good. */
-static bool is_too_large(lane *l, size_t size)
-{
-    enum { MANY = 64, FAR = 4, SMALL = 1 << 20 };
-    if (l->block_size < SMALL || size > l->block_size / FAR) l->small_runs = 0, l->enough = 0;
-    else l->small_runs++;
-    if (size > l->enough) l->enough = size;
-    return l->small_runs >= MANY;
-}
-
 static gr_status give_room(lane *l, size_t size, gr_err *err)
 {
-    if (l->block && size <= l->block_size) {
-        if (!is_too_large(l, size)) return GR_OK;
-        size = l->enough;
-    }
-    l->small_runs = 0;
-    l->enough = 0;
+    if (l->block && size <= l->block_size) return GR_OK;
     gr_free_pages(l->block, l->block_size);
     l->block_size = 0;
     if (!(l->block = gr_malloc_pages(size)))
@@ -250,8 +236,9 @@ static gr_status run_lane(gr_session *s, int which, gr_named_tensor *outputs, gr
     gr_threads_state threads = gr_threads_enter(gr_plan_threads(plan));
     gr_status status = gr_plan_run(plan, s->inputs, l->block, l->results, &s->cancel, err);
     gr_threads_leave(threads);
-    GR_TRY(status);
-    return gr_session_give_outputs(s, l, outputs, err);
+    if (status == GR_OK) status = gr_session_give_outputs(s, l, outputs, err);
+    gr_plan_vacate(plan, l->block, l->block_size, KEPT);
+    return status;
 }
 
 /* What the session and the packed weights take, once the run at hand has its room. */

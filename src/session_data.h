@@ -25,8 +25,6 @@ typedef struct lane {
     gr_tensor *results;
     void *block;
     size_t block_size;
-    size_t enough;       /* the most that the last runs needed */
-    int small_runs;      /* so many that needed far less than the block has */
 } lane;
 
 enum { PLAIN, RAW, LANES };

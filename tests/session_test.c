@@ -341,34 +341,6 @@ static void test_prepare(void)
     close_running(&r);
 }
 
-/* The room of one large batch is given back when many small ones have followed. */
-static void test_large_once(void)
-{
-    enum { LARGE = 1 << 20, RUNS = 100 };
-    running r;
-    gr_memory_info before, after;
-    float *x = calloc(LARGE, sizeof *x);
-    int64_t dims[] = {1, LARGE};
-    gr_named_tensor in = FLOATS("x", 2, dims, x), out = WANTED("y");
-    if (!x || !open_text(SIMPLE, NULL, NULL, &r)) return;
-    in.tensor.size = LARGE * sizeof *x;
-    CHECK_OK(gr_session_run(r.session, &in, 1, &out, 1, &err));
-    gr_session_memory(r.session, &before);
-    for (int i = 0; i < RUNS; i++) {
-        x[0] = (float)(i % 3);
-        dims[1] = 1 + i % 5;
-        in.tensor.size = (size_t)dims[1] * sizeof *x;
-        out = WANTED("y");
-        CHECK_OK(gr_session_run(r.session, &in, 1, &out, 1, &err));
-        CU_ASSERT_DOUBLE_EQUAL(*(float *)out.tensor.data, exp(x[0]), 1e-5);
-    }
-    gr_session_memory(r.session, &after);
-    CHECK_THAT(before.arena_bytes >= LARGE * sizeof *x && after.arena_bytes < 4096, "%zu bytes, then %zu",
-               before.arena_bytes, after.arena_bytes);
-    close_running(&r);
-    free(x);
-}
-
 static size_t anonymous(void)
 {
     char line[256];
@@ -378,6 +350,36 @@ static size_t anonymous(void)
         if (sscanf(line, "RssAnon: %llu", &kib) == 1) break;
     if (f) fclose(f);
     return (size_t)kib * 1024;
+}
+
+/* What one large batch needed goes back to the system: its results with the next run, all else at once. */
+static void test_large_once(void)
+{
+    enum { LARGE = 16 << 20, KEPT = 20 << 20 };
+    running r;
+    float *x = calloc(LARGE, sizeof *x);
+    int64_t dims[] = {1, LARGE};
+    gr_named_tensor in = FLOATS("x", 2, dims, x), out = WANTED("y");
+    if (!x || !open_text(SIMPLE, NULL, NULL, &r)) return;
+    memset(x, 0, LARGE * sizeof *x);
+    in.tensor.size = LARGE * sizeof *x;
+    const size_t before = anonymous();
+    CHECK_OK(gr_session_run(r.session, &in, 1, &out, 1, &err));
+    CU_ASSERT_DOUBLE_EQUAL(((float *)out.tensor.data)[LARGE - 1], 1, 1e-5);
+    const size_t large = anonymous();
+    dims[1] = 3;
+    in.tensor.size = 3 * sizeof *x;
+    out = WANTED("y");
+    CHECK_OK(gr_session_run(r.session, &in, 1, &out, 1, &err));
+    const size_t after = anonymous();
+    CU_ASSERT_DOUBLE_EQUAL(*(float *)out.tensor.data, 1, 1e-5);
+#if !defined(__SANITIZE_ADDRESS__)
+    CHECK_THAT(!before || (large - before >= LARGE * sizeof *x && after < before + KEPT), "%zu bytes, %zu, then %zu",
+               before, large, after);
+#endif
+    (void)before, (void)large, (void)after;
+    close_running(&r);
+    free(x);
 }
 
 /* What a prepared session says it takes is what a run takes. */

@@ -6,6 +6,7 @@
 #include "memory.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum { ALIGN = 64, GREEDY_MAX = 6000, MAX_GAPS = 1024 };
@@ -132,6 +133,13 @@ gr_status gr_plan_memory(gr_buffer *buffers, size_t n, size_t *total, gr_err *er
     gr_free(gaps);
     *total = end;
     return status;
+}
+
+void gr_vacate_pages(char *part, size_t size)
+{
+    enum { HUGE_PAGE = 2 << 20 };
+    const size_t before = (size_t)(-(uintptr_t)part % HUGE_PAGE);
+    if (size >= before + HUGE_PAGE) madvise(part + before, (size - before) / HUGE_PAGE * HUGE_PAGE, MADV_DONTNEED);
 }
 
 static size_t read_limit(const char *path)

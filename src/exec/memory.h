@@ -17,6 +17,10 @@ typedef struct gr_buffer {
 /* Place all buffers. *total is the size of the block. GR_ELIMIT if sizes overflow. */
 gr_status gr_plan_memory(gr_buffer *buffers, size_t n, size_t *total, gr_err *err);
 
+/* Of a part of memory from gr_malloc_pages the whole huge pages go back to the system; they are zero when they are used
+ * again. */
+void gr_vacate_pages(char *part, size_t size);
+
 /* Memory of this machine or container that a process may hope to get, in bytes. */
 size_t gr_machine_memory(void);
 

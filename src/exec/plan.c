@@ -9,6 +9,7 @@
 #include "exec/rows.h"
 #include "exec/threads.h"
 #include <stdio.h>
+#include <stdlib.h>
 
 /* What depends on shapes only is computed once per plan, if it is not larger than this. */
 enum { FOLD_OUTPUT = 16 << 20, FOLD_BUDGET = 128 << 20 };
@@ -359,9 +360,29 @@ static gr_status check_outputs(const gr_plan *p, gr_err *err)
     return GR_OK;
 }
 
+static int lower_first(const void *a, const void *b)
+{
+    const size_t x = (*(gr_buffer *const *)a)->offset, y = (*(gr_buffer *const *)b)->offset;
+    return x < y ? -1 : x > y;
+}
+
+/* Where results will lie in the block. */
+static gr_status list_results(gr_plan *p, gr_err *err)
+{
+    if (!(p->result_buffers = GR_NEWS(p->arena, p->nwanted, gr_buffer *))) return gr_nomem(err);
+    for (size_t i = 0; i < p->nwanted; i++) {
+        const slot *s = wanted_slot(p, i);
+        if (s->place == IN_BLOCK) p->result_buffers[p->nresults++] = &p->buffers[p->slots[s->root].buffer];
+        if (s->place == IS_INPUT) p->result_buffers[p->nresults++] = &p->buffers[p->copies[i]];
+    }
+    qsort(p->result_buffers, p->nresults, sizeof *p->result_buffers, lower_first);
+    return GR_OK;
+}
+
 static gr_status check_memory(gr_plan *p, gr_err *err)
 {
     GR_TRY(gr_plan_memory(p->buffers, p->nbuffers, &p->block_size, err));
+    GR_TRY(list_results(p, err));
     size_t limit = p->options.max_memory ? p->options.max_memory : gr_machine_memory();
     size_t need = p->block_size + gr_arena_bytes(p->arena);
     if (need <= limit) return GR_OK;

@@ -53,6 +53,8 @@ bool gr_cache_may_grow(const gr_graph *g, const char *past, const char *present)
 /* Bytes of the block that a run needs, 64-byte aligned, and of what the plan itself keeps. */
 size_t gr_plan_block(const gr_plan *plan);
 size_t gr_plan_bytes(const gr_plan *plan);
+/* After a run: of a block of `size` bytes, what is behind the first `keep` goes back to the system, but for results. */
+void gr_plan_vacate(const gr_plan *plan, char *block, size_t size, size_t keep);
 double gr_plan_flops(const gr_plan *plan);
 int gr_plan_threads(const gr_plan *plan); /* that a run must have; fewer than asked for where the work is small */
 size_t gr_plan_steps(const gr_plan *plan);

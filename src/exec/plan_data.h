@@ -54,6 +54,8 @@ struct gr_plan {
     char **homes;      /* of buffers that the caller wants elsewhere, else NULL */
     uint32_t *copies;  /* by wanted value: buffer for one that is an input */
     size_t block_size;
+    size_t nresults;   /* buffers of results, by offset */
+    gr_buffer **result_buffers;
     char *bound;       /* block that slots point into */
     bool rehomed;
     double flops;

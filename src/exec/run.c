@@ -90,6 +90,16 @@ static gr_status run_dynamic(gr_plan *p, plan_step *ps, uint32_t index, gr_err *
     return GR_OK;
 }
 
+void gr_plan_vacate(const gr_plan *p, char *block, size_t size, size_t keep)
+{
+    for (size_t i = 0; i < p->nresults && size > keep; i++) {
+        const gr_buffer *b = p->result_buffers[i];
+        if (b->offset > keep) gr_vacate_pages(block + keep, b->offset - keep);
+        if (b->offset + b->size > keep) keep = b->offset + b->size;
+    }
+    if (size > keep) gr_vacate_pages(block + keep, size - keep);
+}
+
 /* [batch, tokens, ...] to [rows, ...], or [batch * tokens, ...] likewise. */
 static void shape_picked(const gr_plan *p, gr_tensor *t)
 {
