@@ -15,7 +15,6 @@ typedef struct gr_compiled_pack {
     gr_pack_key key;    /* without them */
     const void *data;   /* in the file */
     size_t size;
-    uint64_t layout;
 } gr_compiled_pack;
 
 /* What such a file says; all of it is checked, but for the document and the contents of packs. */

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define GR_COMPILED_MAGIC "graphrun plan\n\032"
-enum { GR_COMPILED_FORMAT = 1, GR_COMPILED_ORDER = 0x01020304, GR_COMPILED_PAGE = 4096, GR_COMPILED_ALIGN = 64 };
+enum { GR_COMPILED_FORMAT = 2, GR_COMPILED_ORDER = 0x01020304, GR_COMPILED_PAGE = 4096, GR_COMPILED_ALIGN = 64 };
 #define GR_COMPILED_NONE UINT64_MAX
 enum { GR_COMPILED_FUSED = 1, GR_COMPILED_STRICT = 2 };
 
@@ -25,13 +25,13 @@ typedef struct gr_compiled_header {
     uint64_t sources_offset, source_count; /* files with plain weights, the model first; none if it stands for itself */
     uint64_t text_offset, text_size;       /* strings with NUL; to the end of the file */
     uint32_t flags, precision;
-    char maker[256]; /* library and kernels that packs are good for; oneDNN's say so themselves */
+    char maker[256]; /* library and kernels that packs are good for */
 } gr_compiled_header;
 
 typedef struct gr_compiled_pack_row {
     uint64_t value, kernel, beside[2]; /* in the text; beside may be GR_COMPILED_NONE */
     int64_t rows, cols, row, col;
-    uint64_t offset, size, layout;
+    uint64_t offset, size;
     int64_t form, dtype;
 } gr_compiled_pack_row;
 

@@ -57,7 +57,7 @@ static bool read_pack(const gr_map *m, const gr_compiled_header *h, uint64_t i, 
     if (!value || !kernel || r.offset % GR_COMPILED_ALIGN || r.offset > h->doc_offset ||
         r.size > h->doc_offset - r.offset || r.dtype < 0 || r.dtype > INT32_MAX)
         return false;
-    *out = (gr_compiled_pack){.value = value, .data = m->data + r.offset, .size = r.size, .layout = r.layout};
+    *out = (gr_compiled_pack){.value = value, .data = m->data + r.offset, .size = r.size};
     out->key = (gr_pack_key){.dtype = (gr_dtype)r.dtype, .rows = r.rows, .cols = r.cols, .row = r.row, .col = r.col,
                              .layout = kernel, .form = r.form};
     for (int b = 0; b < 2; b++) {

@@ -206,7 +206,7 @@ static bool save_pack(void *user, const gr_pack_key *key, const gr_pack *pack)
         return false;
     }
     *r = (gr_compiled_pack_row){.rows = key->rows, .cols = key->cols, .row = key->row, .col = key->col,
-                                .size = pack->size, .layout = pack->layout, .form = key->form, .dtype = key->dtype};
+                                .size = pack->size, .form = key->form, .dtype = key->dtype};
     s->status = add_text(s, name_of(s, key->data), &r->value);
     for (int b = 0; b < 2 && !s->status; b++) {
         r->beside[b] = GR_COMPILED_NONE;

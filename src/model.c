@@ -438,7 +438,7 @@ static gr_status take_packs(gr_model *m, const gr_compiled *c, const gr_graph *g
         bool found = (key.data = contents_of(g, p->value)) != NULL;
         for (int b = 0; b < 2; b++)
             if (p->beside[b]) found = (key.beside[b] = contents_of(g, p->beside[b])) != NULL && found;
-        if (found && !gr_packs_add_saved(m->packs, &key, p->data, p->size, p->layout)) return gr_nomem(err);
+        if (found && !gr_packs_add_saved(m->packs, &key, p->data, p->size)) return gr_nomem(err);
     }
     return GR_OK;
 }

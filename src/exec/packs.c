@@ -51,7 +51,6 @@ void gr_packs_free(gr_packs *p)
     for (size_t i = 0; i < p->room; i++) {
         entry *e = p->slots[i];
         if (!e) continue;
-        if (e->pack.free_extra) e->pack.free_extra(e->pack.extra);
         gr_pack_release(&e->pack);
         gr_free(e);
     }
@@ -110,14 +109,6 @@ static bool grow(gr_packs *p)
     return true;
 }
 
-const gr_pack *gr_packs_find(gr_packs *p, const gr_pack_key *key)
-{
-    pthread_mutex_lock(&p->lock);
-    const entry *e = p->room ? *slot_of(p->slots, p->room, key) : NULL;
-    pthread_mutex_unlock(&p->lock);
-    return e && e->ready ? &e->pack : NULL;
-}
-
 bool gr_packs_has(gr_packs *p, const gr_pack_key *key)
 {
     pthread_mutex_lock(&p->lock);
@@ -142,14 +133,13 @@ static entry *entry_of(gr_packs *p, const gr_pack_key *key)
     return e;
 }
 
-bool gr_packs_add_saved(gr_packs *p, const gr_pack_key *key, const void *data, size_t size, uint64_t layout)
+bool gr_packs_add_saved(gr_packs *p, const gr_pack_key *key, const void *data, size_t size)
 {
     pthread_mutex_lock(&p->lock);
     entry *e = entry_of(p, key);
     if (e && !e->ready) {
         e->pack.saved = data;
         e->pack.saved_size = size;
-        e->pack.saved_layout = layout;
     }
     pthread_mutex_unlock(&p->lock);
     return e != NULL;
@@ -169,7 +159,7 @@ static bool borrows(const gr_pack *pack) { return pack->saved && pack->data == p
 
 bool gr_pack_fits_saved(const gr_pack *pack)
 {
-    return pack->saved && pack->saved_size == pack->size && pack->saved_layout == pack->layout;
+    return pack->saved && pack->saved_size == pack->size;
 }
 
 bool gr_pack_alloc(gr_pack *pack)

@@ -27,13 +27,10 @@ typedef struct gr_pack {
     bool empty; /* set before `make` or by gr_pack_alloc: the contents are not to be written */
     const void *saved; /* set before `make`: contents that a compiled model brings, or NULL */
     size_t saved_size;
-    uint64_t layout, saved_layout; /* what tells layouts of one name and size apart; `make` may set the former */
-    void *extra; /* what the kernel keeps beside it, or NULL; freed by free_extra */
-    void (*free_extra)(void *extra);
 } gr_pack;
 
-/* Memory of pack->size bytes, 64-byte aligned, as pack->data, for `make`. Contents of that size and layout which were
- * saved are taken as they are. False if out of memory. */
+/* Memory of pack->size bytes, 64-byte aligned, as pack->data, for `make`. Contents of that size which were saved are
+ * taken as they are. False if out of memory. */
 bool gr_pack_alloc(gr_pack *pack);
 /* Whether there are such contents; a `make` that finds them unfit sets pack->saved to NULL. */
 bool gr_pack_fits_saved(const gr_pack *pack);
@@ -49,15 +46,13 @@ size_t gr_packs_bytes(gr_packs *packs); /* of memory; what was saved is not coun
 
 /* Whether there is a pack of that key, made or saved. */
 bool gr_packs_has(gr_packs *packs, const gr_pack_key *key);
-/* The pack of that key, or NULL. */
-const gr_pack *gr_packs_find(gr_packs *packs, const gr_pack_key *key);
-/* The same; made by `make` if it is not there, which fills *pack and returns whether it could. `source` bytes from
- * key->data on are what was packed. NULL if `make` failed or memory is out. */
+/* The pack of that key; made by `make` if it is not there, which fills *pack and returns whether it could. `source` bytes
+ * from key->data on are what was packed. NULL if `make` failed or memory is out. */
 const gr_pack *gr_packs_get(gr_packs *packs, const gr_pack_key *key, size_t source,
                             bool (*make)(void *user, gr_pack *pack), void *user);
 /* Contents for the pack of that key, 64-byte aligned, which outlive the packs and are never written. They are of some
  * file: `make` has to check what it relies on. False if out of memory. */
-bool gr_packs_add_saved(gr_packs *packs, const gr_pack_key *key, const void *data, size_t size, uint64_t layout);
+bool gr_packs_add_saved(gr_packs *packs, const gr_pack_key *key, const void *data, size_t size);
 /* Call `visit` for every pack that has been made, until it returns false. No pack is made meanwhile. */
 bool gr_packs_visit(gr_packs *packs, bool (*visit)(void *user, const gr_pack_key *key, const gr_pack *pack),
                     void *user);

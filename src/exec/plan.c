@@ -306,7 +306,6 @@ static gr_status choose_kernel(gr_plan *p, plan_step *ps, gr_err *err)
             if (p->options.log) log_line(p, "%s '%s': %s", s->op->name, gr_show(ps->node->name), k->name);
             return GR_OK;
         }
-        if (by_rows && s->all_rows) return blocked(p, ps);
         if (p->options.log)
             log_line(p, "%s '%s': %s declines: %s", s->op->name, gr_show(ps->node->name), k->name, why.text);
     }

@@ -113,36 +113,25 @@ bool gr_product_prepare_dnnl(gr_step *s, const gr_product *p, gr_why *why)
     if (p->dtype != GR_FLOAT) return gr_decline(why, "element type %s", gr_dtype_name(p->dtype));
     if (p->nbatch > GR_DNNL_MAX_BATCH) return gr_decline(why, "%d batch dimensions", p->nbatch);
     if (p->alpha != 1 || p->addend >= 0) return gr_decline(why, "factors other than 1");
-    const bool linear = is_linear(s, p);
-    if (linear && s->precision != GR_PRECISION_F32) return gr_decline(why, "weights are floats in it");
-    if (linear && p->m <= s->plain_rows) return gr_decline(why, "packing does not pay in few runs");
-    if (linear && s->in[p->b]->dtype != GR_FLOAT)
-        return gr_decline(why, "weights of type %s", gr_dtype_name(s->in[p->b]->dtype));
-    if (!linear && (p->bias >= 0 || p->residual >= 0 || p->act != GR_ACT_NONE))
-        return gr_decline(why, "an epilogue without constant weights");
+    if (is_linear(s, p)) return gr_decline(why, "constant weights are for the packed kernel");
+    if (p->bias >= 0 || p->residual >= 0 || p->act != GR_ACT_NONE) return gr_decline(why, "an epilogue");
+    if (s->rows) return gr_decline(why, "its rows are not those of one matrix");
     gr_dnnl_spec spec = {.m = p->m, .n = p->n, .k = p->k, .nbatch = p->nbatch, .a_row = p->a_row, .a_col = p->a_col,
-                         .b_row = p->b_row, .b_col = p->b_col, .bias = p->bias >= 0, .residual = p->residual >= 0,
-                         .act = p->act};
+                         .b_row = p->b_row, .b_col = p->b_col};
     const size_t dims = (size_t)p->nbatch * sizeof *spec.batch;
     memcpy(spec.batch, p->batch, dims);
     memcpy(spec.a_batch, p->a_batch, dims);
     memcpy(spec.b_batch, p->b_batch, dims);
-    state *st = new_state(s, p, linear, why);
-    if (!st) return false;
-    gr_packs *packs = packs_of(s, st);
+    state *st = new_state(s, p, false, why);
     size_t total;
-    if (!packs) return gr_decline(why, "out of memory");
-    st->dnnl = gr_dnnl_new(packs, &spec, linear ? s->in[p->b]->data : NULL, why);
-    /* Its primitives are for one number of rows, and their bits are not those of the kernel below. */
-    s->all_rows = st->dnnl && s->rows;
-    if (st->dnnl && !s->rows && gr_add(st->inner, gr_dnnl_scratch(st->dnnl), &total)) {
+    if (!st || !(st->dnnl = gr_dnnl_new(&spec, why))) return false;
+    if (gr_add(st->inner, gr_dnnl_scratch(st->dnnl), &total)) {
         s->scratch_size = total;
         s->state = st;
         return true;
     }
     gr_dnnl_free(st->dnnl);
-    gr_packs_free(st->own);
-    return false;
+    return gr_decline(why, "sizes overflow");
 }
 
 typedef struct pack_job {
@@ -382,9 +371,9 @@ gr_status gr_product_run(const gr_step *s, gr_err *err)
     if (!out->elements) return GR_OK;
     float *c = st->result == SIZE_MAX ? out->data : (float *)((char *)s->scratch + st->result);
     void *inner = (char *)s->scratch + st->inner;
-    const float *a = operand(s, st, A), *b = st->pack || st->plain || (st->dnnl && is_linear(s, p)) ? NULL : operand(s, st, B);
+    const float *a = operand(s, st, A), *b = st->pack || st->plain ? NULL : operand(s, st, B);
     const float *bias = operand(s, st, BIAS), *residual = operand(s, st, RESIDUAL), *addend = operand(s, st, ADDEND);
-    if (st->dnnl) return gr_dnnl_run(st->dnnl, a, b, bias, residual, c, inner, err);
+    if (st->dnnl) return gr_dnnl_run(st->dnnl, a, b, c, inner, err);
     const int64_t rows = out->elements / p->n;
     if (st->pack || st->plain) {
         gr_gemm g = packed_gemm(s, st, a, bias, residual, c);
@@ -464,7 +453,6 @@ bool gr_products_prepare(gr_step *s, int count, const gr_product *p, gr_product_
         if (ready) all->states[i] = part.state;
         all->scratch[i] = total;
         flops += part.flops;
-        s->all_rows |= part.all_rows;
         s->takes_row = part.takes_row;
         s->takes_bytes = part.takes_bytes;
         const bool shares = i && share_rows(all->states[i - 1], all->states[i]);

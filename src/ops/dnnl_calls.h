@@ -10,20 +10,15 @@
 #include <oneapi/dnnl/dnnl.h>
 
 #define DNNL_ALWAYS(X)                                                                                                 \
-    X(engine_create) X(get_effective_cpu_isa) X(get_primitive_cache_capacity) X(memory_create) X(memory_desc_equal)    \
-    X(memory_desc_get_size) X(memory_destroy) X(memory_set_data_handle) X(post_ops_append_binary)                      \
-    X(post_ops_append_eltwise) X(post_ops_create) X(post_ops_destroy) X(primitive_attr_create)                         \
-    X(primitive_attr_destroy) X(primitive_attr_set_post_ops) X(primitive_attr_set_scratchpad_mode)                     \
-    X(primitive_create) X(primitive_desc_destroy) X(primitive_desc_query) X(primitive_desc_query_md)                   \
-    X(primitive_destroy) X(primitive_execute) X(reorder_primitive_desc_create) X(set_primitive_cache_capacity)         \
-    X(stream_create) X(stream_destroy) X(stream_wait) X(version)
+    X(engine_create) X(get_effective_cpu_isa) X(get_primitive_cache_capacity) X(memory_create)                         \
+    X(memory_desc_get_size) X(memory_destroy) X(memory_set_data_handle) X(primitive_attr_create)                       \
+    X(primitive_attr_destroy) X(primitive_attr_set_scratchpad_mode) X(primitive_create) X(primitive_desc_destroy)      \
+    X(primitive_desc_query) X(primitive_desc_query_md) X(primitive_destroy) X(primitive_execute)                       \
+    X(set_primitive_cache_capacity) X(stream_create) X(stream_destroy) X(stream_wait) X(version)
 #if DNNL_VERSION_MAJOR >= 3
-#define DNNL_SOME(X)                                                                                                   \
-    X(matmul_primitive_desc_create) X(memory_desc_clone) X(memory_desc_create_with_strides)                            \
-    X(memory_desc_create_with_tag) X(memory_desc_destroy)
+#define DNNL_SOME(X) X(matmul_primitive_desc_create) X(memory_desc_create_with_strides) X(memory_desc_destroy)
 #else
-#define DNNL_SOME(X)                                                                                                   \
-    X(matmul_desc_init) X(memory_desc_init_by_strides) X(memory_desc_init_by_tag) X(primitive_desc_create)
+#define DNNL_SOME(X) X(matmul_desc_init) X(memory_desc_init_by_strides) X(primitive_desc_create)
 #endif
 
 #define DNNL_ALL(X) DNNL_ALWAYS(X) DNNL_SOME(X)

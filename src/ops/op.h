@@ -109,10 +109,9 @@ typedef struct gr_step {
     double flops;         /* multiplications and additions, if the kernel counts them */
     /* Rows that output 0 holds, and with it the inputs of the same grid; NULL: all. Tensors have their full dims, but
      * only that many rows of memory mean something. Set for operators with GR_OP_ROWS only; all of their kernels but the
-     * last heed it, or decline and set `all_rows`. */
+     * last heed it, or decline. */
     const gr_rows *rows;
     const gr_rows *key_rows; /* GR_OP_KEY_ROWS: those of inputs 1 and 2 */
-    bool all_rows;           /* a kernel that is better than the next has declined because of rows */
     /* Rows rounded by gr_gemm_round. A kernel that takes input 0 so, in dense rows of `takes_row` elements, could do
      * without the last takes_bytes of its scratch if somebody made them; one that can give output 0 so, in dense rows of
      * an even number of elements, sets gives_row, and gives_only if it need not write the floats then. 0: neither. */
