@@ -18,6 +18,7 @@ enum {
     TILE = GR_ATTEND_ROWS, /* queries */
     TASKS_PER_THREAD = 4,
     PARALLEL_FLOPS = 500000, /* about ten microseconds of one core: what waking others costs */
+    SINGLE_FLOPS = 50000,    /* the same where a single query waits for keys and values from memory */
 };
 
 typedef struct tiled {
@@ -324,7 +325,7 @@ gr_status gr_att_tiled_run(const gr_step *s, gr_err *err)
     t.keys = joined(s, l, PRESENT_KEY, PAST_KEY, KEY, l->head, &t.k, &joins);
     t.values = joined(s, l, PRESENT_VALUE, PAST_VALUE, VALUE, l->v_head, &t.v, &joins);
     tasks all = {s, &t, own};
-    const int threads = s->flops >= PARALLEL_FLOPS ? gr_step_threads(s) : 1;
+    const int threads = s->flops >= (l->queries > 1 ? PARALLEL_FLOPS : SINGLE_FLOPS) ? gr_step_threads(s) : 1;
     gr_parallel_rows(t.seen_count, t.seen_of[2] ? threads : 1, look, &all);
     gr_parallel(l->batch * l->heads * t.stretches, threads, tasks_run, &all);
     return GR_OK;

@@ -112,27 +112,41 @@ static void product(const tile *whole, int64_t rows, int64_t n)
     }
 }
 
-/* Scores of n keys as they are for one query, up to a whole vector of them; the bits are those of packed ones. */
-static void scores_in_place(int64_t head, const float *q, int64_t n, const float *k, int64_t k_row, float *scores)
+/* acc += q x `deep` elements of each of n keys, one key in each lane. */
+VINLINE vf add_keys(vf acc, const int64_t deep, const float *q, const int64_t n, const float *k, int64_t row)
 {
-    for (int64_t j = 0; j < n; j += GR_LANES) {
+    vf v[GR_LANES];
+    UNROLL
+    for (int i = 0; i < GR_LANES; i++) {
+        v[i] = deep == GR_LANES ? vload(k) : vload_part(k, (size_t)deep);
+        if (i + 1 < n) k += row;
+    }
+    vtranspose(v);
+    if (deep == GR_LANES) {
+        UNROLL
+        for (int i = 0; i < GR_LANES; i++) acc = vfma(vset(q[i]), v[i], acc);
+    } else {
+        for (int i = 0; i < deep; i++) acc = vfma(vset(q[i]), v[i], acc);
+    }
+    return acc;
+}
+
+/* Scores of n keys from `first` on as they are for one query, up to a whole vector of them; the bits are those of packed
+ * ones. Values are fetched into the cache meanwhile: all of it comes from memory, and one stream does not fill that. */
+static void scores_in_place(const gr_attend *g, const float *q, int64_t first, int64_t n, float *scores)
+{
+    const int64_t whole = g->head / GR_LANES * GR_LANES;
+    const float *k = g->k + first * g->k_row, *v = g->v + first * g->v_row;
+    for (int64_t j = 0; j < n; j += GR_LANES, k += GR_LANES * g->k_row, v += GR_LANES * g->v_row) {
+        const int64_t keys = n - j < GR_LANES ? n - j : GR_LANES;
         vf acc = vset(0);
-        for (int64_t d = 0; d < head; d += GR_LANES) {
-            const int64_t deep = head - d < GR_LANES ? head - d : GR_LANES;
-            vf v[GR_LANES];
-            UNROLL
-            for (int i = 0; i < GR_LANES; i++) {
-                const float *from = k + (j + i < n ? j + i : n - 1) * k_row + d;
-                v[i] = deep == GR_LANES ? vload(from) : vload_part(from, (size_t)deep);
-            }
-            vtranspose(v);
-            if (deep == GR_LANES) {
-                UNROLL
-                for (int i = 0; i < GR_LANES; i++) acc = vfma(vset(q[d + i]), v[i], acc);
-            } else {
-                for (int i = 0; i < deep; i++) acc = vfma(vset(q[d + i]), v[i], acc);
-            }
-        }
+        for (int64_t i = 0; i < keys; i++)
+            for (int64_t d = 0; d < g->v_head; d += 64 / (int64_t)sizeof *v) __builtin_prefetch(v + i * g->v_row + d);
+        for (int64_t d = 0; d < whole && keys == GR_LANES; d += GR_LANES)
+            acc = add_keys(acc, GR_LANES, q + d, GR_LANES, k + d, g->k_row);
+        for (int64_t d = 0; d < whole && keys < GR_LANES; d += GR_LANES)
+            acc = add_keys(acc, GR_LANES, q + d, keys, k + d, g->k_row);
+        if (whole < g->head) acc = add_keys(acc, g->head - whole, q + whole, keys, k + whole, g->k_row);
         vstore(scores + j, acc);
     }
 }
@@ -325,7 +339,7 @@ void GR_ISA_SYMBOL(gr_attend_rows)(const gr_attend *g)
         const int64_t n = g->keys - first < KEYS ? g->keys - first : KEYS;
         const bool last = first + n == g->keys;
         if (!g->packed_k)
-            scores_in_place(g->head, q, n, g->k + first * g->k_row, g->k_row, scores);
+            scores_in_place(g, q, first, n, scores);
         else
             product(&(tile){.k = g->head,
                             .a = q,
