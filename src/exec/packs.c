@@ -3,6 +3,7 @@
  * The table of packed weights: open addressing, never shrinking, one lock.
  */
 #include "packs.h"
+#include "exec/threads.h"
 #include "simd/simd.h"
 #include <float.h>
 #include <omp.h>
@@ -223,6 +224,26 @@ void *gr_packs_aligned(gr_packs *p, const void *data, size_t size)
     const gr_pack_key key = {.data = data, .rows = (int64_t)size, .cols = 1, .layout = "aligned"};
     const gr_pack *pack = gr_packs_get(p, &key, size, make_copy, &s);
     return pack ? pack->data : NULL;
+}
+
+typedef struct fetch {
+    const gr_map *maps;
+    const char *data;
+    size_t size;
+} fetch;
+
+static void fetch_stretch(void *user, int64_t i, int thread)
+{
+    const fetch *f = user;
+    const size_t at = (size_t)i * GR_MAP_STRETCH;
+    (void)thread;
+    gr_map_fetch(f->maps, f->data + (at < f->size ? at : f->size - 1));
+}
+
+void gr_packs_fetch(const gr_packs *p, const void *data, size_t size)
+{
+    if (!p || !gr_map_may_fetch(p->maps, data, size)) return;
+    gr_parallel((int64_t)(size / GR_MAP_STRETCH) + 2, gr_team_size(), fetch_stretch, &(fetch){p->maps, data, size});
 }
 
 /* ---- 16 bits ---- */

@@ -61,6 +61,9 @@ void *gr_packs_aligned(gr_packs *packs, const void *data, size_t size);
 /* The contents of a constant that is stored in 16 bits as floats, 64-byte aligned; NULL if out of memory. */
 void *gr_packs_widened(gr_packs *packs, const gr_tensor *t);
 
+/* Weights of a model's file that all threads are about to read: make their pages present, in parallel. */
+void gr_packs_fetch(const gr_packs *packs, const void *data, size_t size);
+
 /* Elements of 16 bits, or floats, at any address, as floats; in parallel if they are many. */
 void gr_widen(gr_dtype dtype, const void *from, int64_t n, float *to);
 /* The same for constants: the greatest numbers that float16 has stand for "as great as can be", in masks and clips, and

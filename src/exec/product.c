@@ -354,6 +354,14 @@ static gr_gemm packed_gemm(const gr_step *s, const state *st, const float *a, co
                      .residual = residual, .act = p->act, .c = c, .ldc = p->n};
 }
 
+/* The weights, in whatever form they are read. */
+static void fetch_weights(const gr_step *s, const state *st)
+{
+    const gr_tensor *b = s->in[st->p.b];
+    if (st->plain) gr_packs_fetch(s->packs, b->data, b->size);
+    else gr_packs_fetch(s->packs, st->pack->data, st->pack->size);
+}
+
 /* A of a product with pairs: its rows rounded, by whoever made them or into scratch. */
 static void take_rounded(const gr_step *s, const state *st, gr_gemm *g, bool ready)
 {
@@ -376,6 +384,7 @@ gr_status gr_product_run(const gr_step *s, gr_err *err)
     if (st->dnnl) return gr_dnnl_run(st->dnnl, a, b, c, inner, err);
     const int64_t rows = out->elements / p->n;
     if (st->pack || st->plain) {
+        fetch_weights(s, st);
         gr_gemm g = packed_gemm(s, st, a, bias, residual, c);
         if (st->store == GR_STORE_PAIRS) take_rounded(s, st, &g, false);
         g.rounded = s->rounded_out;
@@ -495,6 +504,7 @@ gr_status gr_products_run(const gr_step *s, gr_err *err)
             take_rounded(&part, st, &together[n], all->scratch[i] == rounded);
             rounded = all->scratch[i];
         }
+        fetch_weights(&part, st);
         n++;
     }
     gr_gemm_run_all(together, n);

@@ -45,6 +45,12 @@ static gr_status map_open(int fd, const struct stat *st, gr_map **list, gr_map *
             return gr_fail(err, GR_EIO, "it cannot be mapped: %s", strerror(error));
         }
         m->data = p;
+        m->fetched = gr_calloc(m->size / GR_MAP_STRETCH + 1, 1);
+        if (!m->fetched) {
+            munmap(p, m->size);
+            gr_free(m);
+            return gr_nomem(err);
+        }
     }
     m->next = *list;
     *list = *out = m;
@@ -80,6 +86,7 @@ void gr_map_free(gr_map *list)
     for (gr_map *m = list, *next; m; m = next) {
         next = m->next;
         if (m->size) munmap((void *)(uintptr_t)m->data, m->size);
+        gr_free(m->fetched);
         gr_free(m->location);
         gr_free(m);
     }
@@ -176,14 +183,41 @@ gr_status gr_map_external(const gr_map_roots *roots, const char *location, gr_ma
     return GR_OK;
 }
 
+static const gr_map *map_of(const gr_map *maps, const void *data, size_t size)
+{
+    for (; maps; maps = maps->next) {
+        const uintptr_t at = (uintptr_t)data, start = (uintptr_t)maps->data;
+        if (at >= start && size <= maps->size && at - start <= maps->size - size) return maps;
+    }
+    return NULL;
+}
+
 void gr_map_dontneed(const gr_map *maps, const void *data, size_t size)
 {
-    uintptr_t at = (uintptr_t)data, page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    for (; maps; maps = maps->next) {
-        uintptr_t start = (uintptr_t)maps->data;
-        if (at < start || size > maps->size || at - start > maps->size - size) continue;
-        uintptr_t first = (at + page - 1) / page * page, last = (at + size) / page * page;
-        if (first < last) madvise((void *)first, last - first, MADV_DONTNEED);
-        return;
-    }
+    const uintptr_t at = (uintptr_t)data, page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t first = (at + page - 1) / page * page, last = (at + size) / page * page;
+    if (first < last && map_of(maps, data, size)) madvise((void *)first, last - first, MADV_DONTNEED);
+}
+
+bool gr_map_may_fetch(const gr_map *maps, const void *data, size_t size)
+{
+    const gr_map *m = map_of(maps, data, size);
+    if (!m || !size) return false;
+    const size_t at = (size_t)((const uint8_t *)data - m->data);
+    for (size_t i = at / GR_MAP_STRETCH; i <= (at + size - 1) / GR_MAP_STRETCH; i++)
+        if (!__atomic_load_n(&m->fetched[i], __ATOMIC_RELAXED)) return true;
+    return false;
+}
+
+void gr_map_fetch(const gr_map *maps, const void *address)
+{
+#ifdef MADV_POPULATE_READ
+    const gr_map *m = map_of(maps, address, 1);
+    const size_t i = (size_t)((const uint8_t *)address - m->data) / GR_MAP_STRETCH, at = i * GR_MAP_STRETCH;
+    const size_t size = m->size - at < GR_MAP_STRETCH ? m->size - at : GR_MAP_STRETCH;
+    if (__atomic_exchange_n(&m->fetched[i], 1, __ATOMIC_RELAXED)) return;
+    madvise((void *)(uintptr_t)(m->data + at), size, MADV_POPULATE_READ);
+#else
+    (void)maps, (void)address;
+#endif
 }

@@ -14,6 +14,7 @@ typedef struct gr_map {
     size_t size;
     uint64_t device, inode; /* which file it is, whatever it is called */
     int64_t modified;       /* when it was last written, in ns */
+    char *fetched;          /* by stretch: see gr_map_fetch */
     char *location;         /* by which it was last asked for as external data; NULL if never */
 } gr_map;
 
@@ -44,5 +45,13 @@ gr_status gr_map_external(const gr_map_roots *roots, const char *location, gr_ma
 /* Give back the memory of the whole pages inside data .. data + size; they are read from the file again if they are
  * needed. Does nothing unless all of it lies in one of `maps`: other memory would lose its contents. */
 void gr_map_dontneed(const gr_map *maps, const void *data, size_t size);
+
+/* Pages are fetched in stretches of so many bytes. */
+enum { GR_MAP_STRETCH = 2 << 20 };
+/* Whether there is something to fetch of data .. data + size: it lies in one of `maps`, and some stretch has not been. */
+bool gr_map_may_fetch(const gr_map *maps, const void *data, size_t size);
+/* Make the pages of the stretch around `address`, which lies in one of `maps`, present, if that was not done before: in one
+ * go that takes much less time than faults, and threads do not wait for each other. From any thread. */
+void gr_map_fetch(const gr_map *maps, const void *address);
 
 #endif

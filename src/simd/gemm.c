@@ -177,8 +177,12 @@ static void plain_item(const gr_gemm *g, const gr_tiles *tiles, int64_t p, int64
     char *room = (char *)g->room + (size_t)thread * gr_gemm_room(g->k);
     for (int64_t q = p, end; q < last; q = end) {
         end = least(last, q + PLAIN_PANELS);
-        for (int64_t i = q; i < end; i++)
-            pack_panel(tiles, size, g->k, g->n, i, g->plain, g->plain_row, g->plain_col, room, q);
+        if (g->plain_col == 1 && end * tiles->width <= g->n)
+            tiles->pack(size, g->k, (end - q) * tiles->width, (const char *)g->plain + q * tiles->width * (int64_t)size,
+                        g->plain_row, 1, room);
+        else
+            for (int64_t i = q; i < end; i++)
+                pack_panel(tiles, size, g->k, g->n, i, g->plain, g->plain_row, g->plain_col, room, q);
         run_part(g, tiles, &(part){0, g->m, q, end, room, q, NULL});
     }
 }
@@ -191,7 +195,8 @@ typedef struct cut {
 static cut cut_for(const gr_gemm *g, const gr_tiles *tiles, int threads)
 {
     cut c = {.panels = quotient_up(g->n, tiles->width), .row_blocks = 1, .step = 1};
-    if (g->packed && g->m <= tiles->rows && tiles->wide[g->m]) c.step = tiles->wide_panels[g->m];
+    if (!g->packed) c.step = PLAIN_PANELS;
+    else if (g->m <= tiles->rows && tiles->wide[g->m]) c.step = tiles->wide_panels[g->m];
     c.groups = quotient_up(c.panels, c.step);
     if (!g->packed) return c; /* panels are packed for all rows */
     c.row_blocks = quotient_up(g->m, ROW_BLOCK);

@@ -38,7 +38,8 @@ typedef struct gr_tiles {
     void (*tile[GR_TILE_ROWS_MAX + 1])(const gr_tile *t); /* by rows; one panel */
     void (*wide[GR_TILE_ROWS_MAX + 1])(const gr_tile *t); /* several panels at once, NULL where that has no use */
     int wide_panels[GR_TILE_ROWS_MAX + 1];
-    /* One panel of B: `cols` columns of k rows of elements of `size` bytes, the rest of its width filled with zeros. */
+    /* One panel of B: `cols` columns of k rows of elements of `size` bytes, the rest of its width filled with zeros. Where
+     * `col` is 1, `cols` may be those of several whole panels, one behind the other. */
     void (*pack)(size_t size, int64_t k, int64_t cols, const void *b, int64_t row, int64_t col, void *panel);
     /* The same for floats, rounded to bfloat16. */
     void (*pack_bfloat)(int64_t k, int64_t cols, const float *b, int64_t row, int64_t col, uint16_t *panel);

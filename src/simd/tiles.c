@@ -174,21 +174,29 @@ static int64_t pack_turned(int64_t k, int64_t cols, const float *b, int64_t col,
 #endif
 }
 
+/* Whole panels side by side, whose columns are contiguous. */
+VINLINE void pack_rows(const int64_t size, int64_t k, int64_t cols, const char *b, int64_t row, char *panel)
+{
+    enum { AHEAD = 16, LINE = 64 }; /* rows; they lie a page apart, where no prefetcher follows */
+    const int64_t bytes = WIDTH * size;
+    for (int64_t i = 0; i < k; i++) {
+        const char *from = b + i * row, *ahead = from + AHEAD * row;
+        if (i + AHEAD < k) {
+            for (int64_t j = 0; j < cols * size; j += LINE) __builtin_prefetch(ahead + j);
+            __builtin_prefetch(ahead + cols * size - 1);
+        }
+        char *to = panel + i * bytes;
+        for (int64_t c = 0; c < cols; c += WIDTH, from += bytes, to += k * bytes)
+            for (int64_t j = 0; j < bytes; j += (int64_t)sizeof(vf)) *(vf_any *)(to + j) = *(const vf_any *)(from + j);
+    }
+}
+
 VINLINE void pack_of(const int64_t size, int64_t k, int64_t cols, const char *b, int64_t row, int64_t col, char *panel)
 {
     if (cols < WIDTH) memset(panel, 0, (size_t)(k * WIDTH * size));
     row *= size;
-    if (col == 1 && cols == WIDTH) {
-        enum { AHEAD = 24 }; /* rows; they lie a page apart, where no prefetcher follows */
-        for (int64_t i = 0; i < k; i++) {
-            const char *from = b + i * row;
-            if (i + AHEAD < k) {
-                __builtin_prefetch(from + AHEAD * row);
-                __builtin_prefetch(from + AHEAD * row + WIDTH * size - 1);
-            }
-            for (int64_t j = 0; j < WIDTH * size; j += (int64_t)sizeof(vf))
-                *(vf_any *)(panel + i * WIDTH * size + j) = *(const vf_any *)(from + j);
-        }
+    if (col == 1 && cols >= WIDTH) {
+        pack_rows(size, k, cols, b, row, panel);
         return;
     }
     if (col == 1) {
