@@ -296,6 +296,7 @@ static gr_status choose_kernel(gr_plan *p, plan_step *ps, gr_err *err)
         s->scratch_size = 0;
         s->takes_row = s->gives_row = 0;
         s->state = NULL;
+        const unsigned long failures = gr_malloc_failures();
         if (!k->prepare || k->prepare(s, &why)) {
             if (by_rows && !k[1].name) {
                 if (k->release) k->release(s);
@@ -306,6 +307,7 @@ static gr_status choose_kernel(gr_plan *p, plan_step *ps, gr_err *err)
             if (p->options.log) log_line(p, "%s '%s': %s", s->op->name, gr_show(ps->node->name), k->name);
             return GR_OK;
         }
+        if (gr_malloc_failures() != failures) return gr_nomem(err); /* the next kernel's bits may be others */
         if (p->options.log)
             log_line(p, "%s '%s': %s declines: %s", s->op->name, gr_show(ps->node->name), k->name, why.text);
     }

@@ -109,14 +109,26 @@ gr_shown gr_show_name(const char *name)
 /* ---- allocation ---- */
 
 static _Thread_local long fail_after;
+static _Thread_local unsigned long failures;
 
 void gr_malloc_fail_after(long n) { fail_after = n; }
 
+unsigned long gr_malloc_failures(void) { return failures; }
+
 static bool refused(void) { return fail_after > 0 && --fail_after == 0; }
 
-void *gr_malloc(size_t size) { return refused() ? NULL : malloc(size ? size : 1); }
-void *gr_calloc(size_t count, size_t size) { return refused() ? NULL : calloc(count ? count : 1, size ? size : 1); }
-void *gr_realloc(void *old, size_t size) { return refused() ? NULL : realloc(old, size ? size : 1); }
+static void *counted(void *memory)
+{
+    failures += !memory;
+    return memory;
+}
+
+void *gr_malloc(size_t size) { return counted(refused() ? NULL : malloc(size ? size : 1)); }
+void *gr_calloc(size_t count, size_t size)
+{
+    return counted(refused() ? NULL : calloc(count ? count : 1, size ? size : 1));
+}
+void *gr_realloc(void *old, size_t size) { return counted(refused() ? NULL : realloc(old, size ? size : 1)); }
 void gr_free(void *memory) { free(memory); }
 
 /* From this size on memory comes straight from the kernel and goes straight back, whatever malloc's thresholds are. */
@@ -128,8 +140,8 @@ static char *map_pages(size_t size)
     return p == MAP_FAILED ? NULL : p;
 }
 
-/* Beginning with a huge page, if the kernel has such. What is behind the last whole one is small pages, so that it takes
- * no more memory. */
+/* Beginning with a huge page, if the kernel has such. What is behind the last whole one is small pages, so that it
+ * takes no more memory. */
 static void *map_huge(size_t size)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -146,8 +158,7 @@ static void *map_huge(size_t size)
 
 void *gr_malloc_pages(size_t size)
 {
-    if (refused()) return NULL;
-    return size < HUGE_PAGE ? map_pages(size + !size) : map_huge(size);
+    return counted(refused() ? NULL : size < HUGE_PAGE ? map_pages(size + !size) : map_huge(size));
 }
 
 void gr_free_pages(void *memory, size_t size)
@@ -158,8 +169,7 @@ void gr_free_pages(void *memory, size_t size)
 void *gr_malloc_aligned(size_t size)
 {
     if (size >= MAP_FROM) return gr_malloc_pages(size);
-    if (refused() || size > SIZE_MAX - 64) return NULL;
-    return aligned_alloc(64, (size + 63) / 64 * 64 + (size == 0) * 64);
+    return counted(refused() ? NULL : aligned_alloc(64, (size + 63) / 64 * 64 + (size == 0) * 64));
 }
 
 void gr_free_aligned(void *memory, size_t size)

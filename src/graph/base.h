@@ -45,6 +45,8 @@ void gr_free_aligned(void *memory, size_t size);
 /* Whole pages of their own, which take no memory before they are written to; to be freed with gr_free_pages. */
 void *gr_malloc_pages(size_t size);
 void gr_free_pages(void *memory, size_t size);
+/* How many of these have failed in this thread. Who would go on without what it asked for, with other bits, sees it. */
+unsigned long gr_malloc_failures(void);
 /* For tests: fail the nth allocation from now on (1: the next; 0: none) in this thread. */
 void gr_malloc_fail_after(long n);
 

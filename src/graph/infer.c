@@ -468,5 +468,8 @@ static gr_status infer_within(gr_graph *g, gr_fold *fold, gr_err *err)
 gr_status gr_graph_infer(gr_graph *g, size_t max_output, gr_err *err)
 {
     gr_fold fold = {.max_output = max_output, .budget = fold_budget(g)};
-    return infer_within(g, &fold, err);
+    const unsigned long failures = gr_malloc_failures();
+    GR_TRY(infer_within(g, &fold, err));
+    /* What is not folded, or not known, for want of memory would be fused in another way. */
+    return gr_malloc_failures() == failures ? GR_OK : gr_nomem(err);
 }

@@ -64,12 +64,14 @@ static gr_status run_pass(gr_graph *g, const gr_pass *pass, const gr_pass_option
 {
     int hits = 0, swept = 0;
     const int64_t before = noted(g->log);
+    const unsigned long failures = gr_malloc_failures();
     if (g->log) {
         g->log->pass = pass->name;
         g->log->rewrites = &hits;
         g->log->last = o->stop_after - *rewrites;
     }
     GR_TRY(pass->run(g, &hits, err));
+    if (gr_malloc_failures() != failures) return gr_nomem(err); /* what was not fused for that has other bits */
     *rewrites += hits;
     /* Passes without rules of their own count as one rule of their name. */
     const bool by_rules = noted(g->log) != before;
