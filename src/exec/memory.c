@@ -154,11 +154,19 @@ static size_t read_limit(const char *path)
     return v ? (size_t)v : SIZE_MAX;
 }
 
-size_t gr_machine_memory(void)
+static size_t read_machine_memory(void)
 {
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     size_t all = pages > 0 && size > 0 ? (size_t)pages * (size_t)size : SIZE_MAX;
     size_t v2 = read_limit("/sys/fs/cgroup/memory.max"), v1 = read_limit("/sys/fs/cgroup/memory/memory.limit_in_bytes");
     if (v2 < all) all = v2;
     return v1 < all ? v1 : all;
+}
+
+size_t gr_machine_memory(void)
+{
+    static size_t known; /* asking the kernel takes as long as a tenth of a plan */
+    size_t size = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (!size) __atomic_store_n(&known, size = read_machine_memory(), __ATOMIC_RELAXED);
+    return size;
 }

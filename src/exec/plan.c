@@ -147,6 +147,7 @@ static bool add_step(gr_plan *p, const gr_node *n)
         if (!ps->dynamic) shape_tensor(&p->facts.types[n->out[i]->id], &s->t);
     }
     if (!ps->dynamic) gr_grow_step(p, ps);
+    p->dynamic |= ps->dynamic;
     p->nsteps++;
     return true;
 }

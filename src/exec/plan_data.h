@@ -58,6 +58,7 @@ struct gr_plan {
     gr_buffer **result_buffers;
     char *bound;       /* block that slots point into */
     bool rehomed;
+    bool dynamic;      /* some step is */
     double flops;
     size_t nsets;      /* of rows, the first (all) included; 0: every value holds all */
     gr_rows *sets;

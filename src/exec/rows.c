@@ -330,10 +330,14 @@ static gr_status settle_step(choice *c, plan_step *steps, size_t *n, plan_step *
 static gr_status settle(choice *c, gr_err *err)
 {
     gr_plan *p = c->p;
-    size_t inputs = 0, n = 0, early = 0;
-    for (size_t i = 0; i < p->nsteps; i++) inputs += p->steps[i].nin;
-    slot *slots = GR_NEWS(p->arena, p->nslots + inputs + p->nwanted, slot);
-    plan_step *steps = GR_NEWS(p->arena, p->nsteps + inputs + p->nwanted, plan_step);
+    size_t copies = p->nwanted, n = 0, early = 0; /* at most */
+    for (size_t i = 0; i < p->nsteps; i++)
+        for (uint32_t k = 0; k < p->steps[i].nin; k++) {
+            const slot *s = in_slot(p, &p->steps[i], k);
+            copies += s && s->place != IS_CONST;
+        }
+    slot *slots = GR_NEWS(p->arena, p->nslots + copies, slot);
+    plan_step *steps = GR_NEWS(p->arena, p->nsteps + copies, plan_step);
     p->sets = GR_NEWS(p->arena, SETS, gr_rows);
     p->weights = GR_NEWS(p->arena, p->nsteps, uint32_t);
     if (!slots || !steps || !p->sets || !p->weights) return gr_nomem(err);

@@ -9,7 +9,7 @@
 
 void gr_plan_free_dynamic(gr_plan *p)
 {
-    for (size_t i = 0; p->slots && i < p->nslots; i++) {
+    for (size_t i = 0; p->dynamic && i < p->nslots; i++) {
         gr_tensor_free(p->slots[i].dynamic);
         p->slots[i].dynamic = NULL;
     }
