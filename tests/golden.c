@@ -153,11 +153,12 @@ static void set_passes(golden *c, const char *list, unsigned line)
 
 static void find_settings(golden *c)
 {
-    static const char passes[] = "# passes: ", fold[] = "# fold: ";
+    static const char passes[] = "# passes: ", fold[] = "# fold: ", rows[] = "# bytes: ";
     unsigned line = c->line;
     for (const char *at = c->model; *at; at = after_line(at), line++) {
         if (starts(at, passes)) set_passes(c, at + strlen(passes), line);
         if (starts(at, fold)) c->fold = strtoul(at + strlen(fold), NULL, 10);
+        if (starts(at, rows)) c->rows = strtod(at + strlen(rows), NULL);
     }
 }
 

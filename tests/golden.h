@@ -17,6 +17,7 @@ typedef struct golden {
     char *want;       /* what is expected afterwards, NULL: nothing yet */
     unsigned want_line;
     size_t fold;    /* bytes up to which constants are computed */
+    double rows;    /* not 0: the graph is of a session in bytes, and its values may be off by so much of their range */
     size_t npasses; /* that are run; 0: all */
     const char *passes[GOLDEN_PASSES];
 } golden;
