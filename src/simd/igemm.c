@@ -112,83 +112,117 @@ static int limit_of(int greatest)
     return limit < BYTE ? limit : BYTE - 1;
 }
 
-
 typedef struct group {
-    uint8_t above[PAIRS], below[PAIRS]; /* at most 255: two of 128 are 256 */
-    uint8_t members[4];
+    uint8_t sums[2 * PAIRS]; /* of weights above zero and of those below, at most 255: two of 128 are 256 */
+    uint8_t members[3];
     uint8_t size; /* 0: has gone into another */
+    uint8_t worst;
 } group;
 
-static void sums_of_pairs(const int8_t *four, int pairs, group *g)
+static uint8_t sum_of(uint8_t a, uint8_t b)
 {
-    for (int j = 0; j < pairs; j++) {
-        const int x = four[2 * j], y = four[2 * j + 1], above = (x > 0 ? x : 0) + (y > 0 ? y : 0);
-        g->above[j] = (uint8_t)above;
-        const int below = above - x - y;
-        g->below[j] = (uint8_t)(below < 255 ? below : 255);
-    }
+    const uint8_t room = (uint8_t)(BYTE - a);
+    return (uint8_t)(a + (b < room ? b : room));
 }
 
-static bool fit_together(const group *a, const group *b, int pairs, int limit)
+static uint8_t worst_of(const group *a, const group *b)
 {
-    int worst = 0;
-    for (int j = 0; j < pairs; j++) {
-        const int above = a->above[j] + b->above[j], below = a->below[j] + b->below[j];
-        worst = above > worst ? above : worst;
-        worst = below > worst ? below : worst;
+    uint8_t worst = 0;
+    for (int j = 0; j < 2 * PAIRS; j++) {
+        const uint8_t sum = sum_of(a->sums[j], b->sums[j]);
+        worst = sum > worst ? sum : worst;
     }
-    return worst <= limit;
+    return worst;
 }
 
-static void join(group *a, group *b, int pairs)
+static group group_of(const int8_t *four, int pairs, int number)
 {
+    const group none = {.size = 0};
+    group g = {.members = {(uint8_t)number}, .size = 1};
     for (int j = 0; j < pairs; j++) {
-        a->above[j] = (uint8_t)(a->above[j] + b->above[j]);
-        a->below[j] = (uint8_t)(a->below[j] + b->below[j]);
+        const int x = four[2 * j], y = four[2 * j + 1];
+        const int above = (x > 0 ? x : 0) + (y > 0 ? y : 0), below = above - x - y;
+        g.sums[2 * j] = (uint8_t)above;
+        g.sums[2 * j + 1] = (uint8_t)(below < BYTE ? below : BYTE);
     }
+    g.worst = worst_of(&g, &none);
+    return g;
+}
+
+static void join(group *a, group *b)
+{
+    for (int j = 0; j < 2 * PAIRS; j++) a->sums[j] = sum_of(a->sums[j], b->sums[j]);
     memcpy(a->members + a->size, b->members, b->size);
     a->size = (uint8_t)(a->size + b->size);
     b->size = 0;
 }
 
-/* Groups of one size become groups of twice that, each with the first of the next few that fits. */
-static void join_all(group *groups, int n, int size, int pairs, int limit)
+/* Those with the largest sums first. */
+static void sort(group *groups, int n, group **sorted)
 {
-    for (int i = 0; i < n; i++)
-        for (int j = i + 1, tries = 0; groups[i].size == size && j < n && tries < TRIES; j++) {
-            if (groups[j].size != size) continue;
-            tries++;
-            if (fit_together(&groups[i], &groups[j], pairs, limit)) join(&groups[i], &groups[j], pairs);
-        }
+    int at[BYTE + 2] = {0};
+    for (int i = 0; i < n; i++) at[BYTE - groups[i].worst + 1]++;
+    for (int i = 0; i < BYTE; i++) at[i + 1] += at[i];
+    for (int i = 0; i < n; i++) sorted[at[BYTE - groups[i].worst]++] = &groups[i];
+}
+
+/* Of groups from `at` on and before `end`, either way, the first of the next few single ones that fits with g. */
+static group *partner_of(const group *g, group **groups, int at, int end, int limit)
+{
+    const int step = at < end ? 1 : -1;
+    for (int tries = 0; tries < TRIES && at != end; at += step) {
+        if (groups[at]->size != 1) continue;
+        tries++;
+        if (worst_of(g, groups[at]) <= limit) return groups[at];
+    }
+    return NULL;
+}
+
+/* Three together: the first two of the largest, the third of the smallest. */
+static void join_three(group **groups, int n, int i, int limit)
+{
+    for (int j = i + 1, tries = 0; j < n - 1 && tries < TRIES; j++) {
+        if (groups[j]->size != 1) continue;
+        tries++;
+        if (worst_of(groups[i], groups[j]) > limit) continue;
+        group both = *groups[i], second = *groups[j];
+        join(&both, &second);
+        group *third = partner_of(&both, groups, n - 1, j, limit);
+        if (!third) continue;
+        join(groups[i], groups[j]);
+        join(groups[i], third);
+        return;
+    }
 }
 
 /* The order of n fours, and how many are of each class. */
 static void classify(int8_t (*fours)[GR_ITILE_WIDTH_MAX * 4], int n, int limit, uint8_t *order, counts count)
 {
+    static const int of_size[] = {GR_ITILE_CLASSES, GR_ONE_FOUR, GR_TWO_FOURS, GR_THREE_FOURS};
     const gr_itiles *t = best();
-    const int pairs = t->width * 2;
-    group groups[FOURS], none = {.size = 0};
+    group all[FOURS], *groups[FOURS];
+    int wide = 0;
     memset(count, 0, sizeof(counts));
     if (t->bytes != GR_BYTES_SMALL) {
         count[t->bytes == GR_BYTES_ALWAYS ? GR_ONE_FOUR : GR_WIDE_FOUR] = (uint16_t)n;
         for (int i = 0; i < n; i++) order[i] = (uint8_t)i;
         return;
     }
-    for (int i = 0; i < n; i++) {
-        sums_of_pairs(fours[i], pairs, &groups[i]);
-        groups[i].members[0] = (uint8_t)i;
-        groups[i].size = fit_together(&groups[i], &none, pairs, limit) ? 1 : UINT8_MAX;
+    for (int i = 0; i < n; i++) all[i] = group_of(fours[i], t->width * 2, i);
+    sort(all, n, groups);
+    while (wide < n && groups[wide]->worst > limit) wide++;
+    for (int i = wide; i < n; i++)
+        if (groups[i]->size == 1) join_three(groups, n, i, limit);
+    for (int i = wide; i + 1 < n; i++) {
+        group *second = groups[i]->size == 1 ? partner_of(groups[i], groups, i + 1, n, limit) : NULL;
+        if (second) join(groups[i], second);
     }
-    join_all(groups, n, 1, pairs, limit);
-    join_all(groups, n, 2, pairs, limit);
-    static const uint8_t sizes[GR_ITILE_CLASSES] = {4, 2, 1, UINT8_MAX};
     for (int c = 0, at = 0; c < GR_ITILE_CLASSES; c++)
         for (int i = 0; i < n; i++) {
-            const int size = sizes[c] == UINT8_MAX ? 1 : sizes[c];
-            if (groups[i].size != sizes[c]) continue;
-            memcpy(order + at, groups[i].members, (size_t)size);
-            at += size;
-            count[c] = (uint16_t)(count[c] + size);
+            if ((i < wide ? GR_WIDE_FOUR : of_size[groups[i]->size]) != c) continue;
+            memcpy(order + at, groups[i]->members, groups[i]->size);
+            at += groups[i]->size;
+            count[c] = (uint16_t)(count[c] + groups[i]->size);
         }
 }
 
@@ -255,7 +289,7 @@ static bool check_head(const uint8_t *head, int64_t k)
         memcpy(count, head + i * (int64_t)sizeof count, sizeof count);
         int64_t sum = 0;
         for (int c = 0; c < GR_ITILE_CLASSES; c++) sum += count[c];
-        if (sum != fours || count[GR_FOUR_FOURS] % 4 || count[GR_TWO_FOURS] % 2) return false;
+        if (sum != fours || count[GR_THREE_FOURS] % 3 || count[GR_TWO_FOURS] % 2) return false;
         for (int64_t f = 0; f < fours; f++)
             if (order[i * (GR_ITILE_K / 4) + f] >= fours) return false;
     }

@@ -15,6 +15,7 @@
 enum { WIDTH = 2 * GR_LANES };
 
 typedef int16_t vs __attribute__((vector_size(GR_LANES * 4)));
+typedef uint16_t vus __attribute__((vector_size(GR_LANES * 4)));
 
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
@@ -90,21 +91,29 @@ VINLINE vu add_pairs(vu acc, vs pairs)
     return acc + multiply_pairs((vi)pairs, (vi)ones);
 }
 
+/* Pointers to the rows in registers of their own, or the compiler would derive some from others in each turn. */
+VINLINE void rows_of(const gr_itile *t, const int rows, const uint8_t **a)
+{
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        a[r] = t->a + r * t->lda;
+        __asm__("" : "+r"(a[r]));
+    }
+}
+
 /* `count` fours, of which each `together` are added up in 16 bits. A word of A serves both halves of the panel. */
 VINLINE void add_bytes(const gr_itile *t, const int rows, const int together, int first, int count, vu (*acc)[2])
 {
     const int8_t *b = t->b + (int64_t)first * 4 * WIDTH;
-    const uint8_t *const a = t->a, *order = t->order + first;
-    const int64_t lda = t->lda, lda3 = 3 * lda; /* so that an address is one instruction */
-    for (int i = 0; i < count; i += together, order += together, b += together * 4 * WIDTH) {
-        const uint8_t *at[4];
-        for (int j = 0; j < together; j++) at[j] = a + 4 * (size_t)order[j];
+    const uint8_t *order = t->order + first, *const end = order + count, *a[ROWS];
+    rows_of(t, rows, a);
+    for (; order < end; order += together, b += together * 4 * WIDTH) {
         UNROLL
         for (int r = 0; r < rows; r++) {
             vs low = {0}, high = {0};
             UNROLL
             for (int j = 0; j < together; j++) {
-                const vi four = four_of(at[j] + (r == 3 ? lda3 : r * lda));
+                const vi four = four_of(a[r] + 4 * (size_t)order[j]);
                 const vs x = multiply_bytes(four, load_b(b + j * 8 * GR_LANES));
                 const vs y = multiply_bytes(four, load_b(b + (j * 2 + 1) * 4 * GR_LANES));
                 low = j ? low + x : x;
@@ -119,13 +128,14 @@ VINLINE void add_bytes(const gr_itile *t, const int rows, const int together, in
 VINLINE void add_wide(const gr_itile *t, const int rows, int first, int count, vu (*acc)[2])
 {
     const int8_t *b = t->b + (int64_t)first * 4 * WIDTH;
-    for (int i = first; i < first + count; i++, b += 4 * WIDTH) {
+    const uint8_t *order = t->order + first, *const end = order + count, *a[ROWS];
+    rows_of(t, rows, a);
+    for (; order < end; order++, b += 4 * WIDTH) {
         const halves b0 = halves_of(load_b(b)), b1 = halves_of(load_b(b + 4 * GR_LANES));
-        const uint8_t *a = t->a + 4 * t->order[i];
         UNROLL
         for (int r = 0; r < rows; r++) {
-            const vi four = four_of(a + r * t->lda), even = four & spread(0x00FF00FF);
-            const vi odd = (vi)((vu)four >> 8) & spread(0x00FF00FF);
+            const vi four = four_of(a[r] + 4 * (size_t)*order), even = four & spread(0x00FF00FF);
+            const vi odd = (vi)((vus)four >> 8);
             acc[r][0] += multiply_pairs(even, b0.even) + multiply_pairs(odd, b0.odd);
             acc[r][1] += multiply_pairs(even, b1.even) + multiply_pairs(odd, b1.odd);
         }
@@ -138,8 +148,8 @@ VINLINE void tile(const gr_itile *t, const int rows)
     int at = 0;
     begin(t, rows, acc);
     if (PLAIN == GR_BYTES_SMALL) {
-        add_bytes(t, rows, 4, at, t->count[GR_FOUR_FOURS], acc);
-        at += t->count[GR_FOUR_FOURS];
+        add_bytes(t, rows, 3, at, t->count[GR_THREE_FOURS], acc);
+        at += t->count[GR_THREE_FOURS];
         add_bytes(t, rows, 2, at, t->count[GR_TWO_FOURS], acc);
         at += t->count[GR_TWO_FOURS];
         add_bytes(t, rows, 1, at, t->count[GR_ONE_FOUR], acc);
@@ -290,7 +300,7 @@ static void finish_row(int64_t n, const int32_t *sums, float row, const float *c
 }
 
 #define AROUND correct, scale, quantize, quantize_panel, quantize_row, finish_row
-#define NAME "bytes " GR_ISA_TEXT(GR_LANES)
+#define NAME "bytes in threes " GR_ISA_TEXT(GR_LANES)
 const gr_itiles GR_ISA_SYMBOL(gr_itiles) = {NAME, "panels of " NAME, WIDTH, ROWS, PLAIN, TILES(tile_), AROUND};
 
 /* ---- VNNI ---- */

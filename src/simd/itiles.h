@@ -5,7 +5,7 @@
  * Operands of a tile are unsigned bytes of A and signed bytes of B; operands of the other kind are shifted by 128 on
  * the way. B is in panels of `width` columns; a panel holds, for every four k, four bytes of each column. Within a piece
  * of at most GR_ITILE_K of k the fours are ordered by how many of them may be added up before their sums become wider
- * than 16 bits: first groups of four fours, then of two, then single ones, and last those that are wide at once.
+ * than 16 bits: first groups of three fours, then of two, then single ones, and last those that are wide at once.
  */
 #ifndef GR_ITILES_H
 #define GR_ITILES_H
@@ -15,7 +15,7 @@
 
 enum { GR_ITILE_ROWS_MAX = 12, GR_ITILE_WIDTH_MAX = 32, GR_ITILE_K = 1024 };
 
-enum gr_itile_class { GR_FOUR_FOURS, GR_TWO_FOURS, GR_ONE_FOUR, GR_WIDE_FOUR, GR_ITILE_CLASSES };
+enum gr_itile_class { GR_THREE_FOURS, GR_TWO_FOURS, GR_ONE_FOUR, GR_WIDE_FOUR, GR_ITILE_CLASSES };
 
 typedef struct gr_itile {
     uint16_t count[GR_ITILE_CLASSES]; /* fours of each class, of k / 4, rounded up */
