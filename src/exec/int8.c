@@ -124,8 +124,7 @@ static void quantize_rows(void *user, int64_t first, int64_t end, int thread)
     const quantized *q = user;
     (void)thread;
     for (int64_t i = first; i < end; i++)
-        gr_igemm_quantize_row(q->k, q->a + i * q->lda, GREATEST, q->codes + i * q->k, &q->scales[i].scale,
-                              &q->scales[i].zero);
+        gr_igemm_quantize_row(q->k, q->a + i * q->lda, q->codes + i * q->k, &q->scales[i].scale, &q->scales[i].zero);
 }
 
 void gr_int8_quantize(int64_t m, int64_t k, const float *a, int64_t lda, void *rows)

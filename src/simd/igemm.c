@@ -452,9 +452,9 @@ void gr_igemm_quantize(int64_t n, const float *x, float scale, int lowest, int h
     best()->quantize(n, x, scale, lowest, highest, zero, to);
 }
 
-void gr_igemm_quantize_row(int64_t n, const float *x, int greatest, uint8_t *to, float *scale, int32_t *zero)
+void gr_igemm_quantize_row(int64_t n, const float *x, uint8_t *to, float *scale, int32_t *zero)
 {
-    best()->quantize_row(n, x, greatest, to, scale, zero);
+    best()->quantize_row(n, x, to, scale, zero);
 }
 
 void gr_igemm_finish(int64_t n, const int32_t *sums, float row, const float *columns, const float *bias, float *to)

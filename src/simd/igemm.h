@@ -51,9 +51,9 @@ void gr_igemm_quantize(int64_t n, const float *x, float scale, int least, int gr
  * is not. Before, `scales` has for each column what all of its elements are multiples of, or 0 if that is not known:
  * they are kept as they are where that costs no time. */
 void gr_igemm_quantize_panel(int64_t k, const float *panel, int8_t *to, float *scales);
-/* A row as codes from 0 to `greatest` with the scale and zero point that let them span its range: an element is
+/* A row as codes from 0 to 255 with the scale and zero point that let them span its range: an element is
  * (to[i] - *zero) * *scale, rounded. The scale is not finite if an element is not. */
-void gr_igemm_quantize_row(int64_t n, const float *x, int greatest, uint8_t *to, float *scale, int32_t *zero);
+void gr_igemm_quantize_row(int64_t n, const float *x, uint8_t *to, float *scale, int32_t *zero);
 /* to[i] = sums[i] * (row * columns[i]) + bias[i]; bias may be NULL. */
 void gr_igemm_finish(int64_t n, const int32_t *sums, float row, const float *columns, const float *bias, float *to);
 

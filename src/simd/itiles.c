@@ -207,24 +207,44 @@ static void quantize(int64_t n, const float *restrict x, float unit, int least, 
 }
 
 /* The range of a row, widened to hold 0. NaN if any element is. */
+static __attribute__((noinline)) void range_of_any(int64_t n, const float *x, float *low, float *high)
+{
+    *low = *high = 0;
+    for (int64_t i = 0; i < n; i++) {
+        *low = x[i] < *low || x[i] != x[i] ? x[i] : *low;
+        *high = x[i] > *high || x[i] != x[i] ? x[i] : *high;
+    }
+}
+
+/* `finite` stays 0 as long as elements are finite. */
+typedef struct extent {
+    vf least, most, finite;
+} extent;
+
+VINLINE void extend(extent *e, vf v)
+{
+    e->least = vmin_finite(v, e->least);
+    e->most = vmax_finite(v, e->most);
+    vadd_product(&e->finite, v, vset(0));
+}
+
 static void range(int64_t n, const float *x, float *low, float *high)
 {
-    vf least = vset(0), most = least;
+    extent a = {.least = {0}}, b = a, c = a, d = a;
     int64_t i = 0;
-    for (; i + GR_LANES <= n; i += GR_LANES) {
-        const vf v = vload(x + i);
-        least = vmin(v, least);
-        most = vmax(v, most);
+    for (; i + 4 * GR_LANES <= n; i += 4 * GR_LANES) {
+        extend(&a, vload(x + i));
+        extend(&b, vload(x + i + GR_LANES));
+        extend(&c, vload(x + i + 2 * GR_LANES));
+        extend(&d, vload(x + i + 3 * GR_LANES));
     }
-    if (i < n) {
-        const vf v = vload_part(x + i, (size_t)(n - i));
-        least = vmin(v, least);
-        most = vmax(v, most);
+    for (; i < n; i += GR_LANES) extend(&a, n - i < GR_LANES ? vload_part(x + i, (size_t)(n - i)) : vload(x + i));
+    if (vsum(a.finite + b.finite + c.finite + d.finite) != 0) {
+        range_of_any(n, x, low, high);
+        return;
     }
-    *low = -vgreatest(-least);
-    *high = vgreatest(most);
-    for (int j = 0; j < GR_LANES; j++)
-        if (most[j] != most[j]) *high = most[j];
+    *low = -vgreatest_finite(-vmin_finite(vmin_finite(a.least, b.least), vmin_finite(c.least, d.least)));
+    *high = vgreatest_finite(vmax_finite(vmax_finite(a.most, b.most), vmax_finite(c.most, d.most)));
 }
 
 /* The unit of a column's codes. `most` is the greatest magnitude, `square` the mean square in units of that; `own` is the
@@ -264,22 +284,53 @@ static void quantize_panel(enum gr_itile_bytes bytes, int64_t k, const float *pa
         }
 }
 
-static void quantize_row(int64_t n, const float *restrict x, int greatest, uint8_t *restrict to, float *scale,
-                         int32_t *zero)
+/* GR_LANES integers, four times, as bytes from 0 to 255. */
+VINLINE void store_bytes(uint8_t *to, const vi *v)
 {
+#if GR_LANES == 16 && defined(__AVX512F__)
+    for (int i = 0; i < 4; i++)
+        _mm_storeu_si128((__m128i *)(to + i * GR_LANES),
+                         _mm512_cvtusepi32_epi8(_mm512_max_epi32((__m512i)v[i], _mm512_setzero_si512())));
+#elif GR_LANES == 8 && defined(__AVX2__)
+    const __m256i x = _mm256_packs_epi32((__m256i)v[0], (__m256i)v[1]), y = _mm256_packs_epi32((__m256i)v[2], (__m256i)v[3]);
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    _mm256_storeu_si256((__m256i *)to, _mm256_permutevar8x32_epi32(_mm256_packus_epi16(x, y), order));
+#else
+    for (int i = 0; i < 4 * GR_LANES; i++) {
+        const int32_t code = v[i / GR_LANES][i % GR_LANES];
+        to[i] = (uint8_t)(code < 0 ? 0 : code < UINT8_MAX ? code : UINT8_MAX);
+    }
+#endif
+}
+
+/* Codes of 4 * GR_LANES floats: adding `shifter` rounds to an integer that stands in the low bits. */
+VINLINE void quantize_piece(const float *x, vf inverse, vi zero, uint8_t *to)
+{
+    const vf shifter = vset(0x1.8p23f);
+    vi codes[4];
+    for (int i = 0; i < 4; i++) codes[i] = (vi)vfma(vload(x + i * GR_LANES), inverse, shifter) + zero;
+    store_bytes(to, codes);
+}
+
+static void quantize_row(int64_t n, const float *restrict x, uint8_t *restrict to, float *scale, int32_t *zero)
+{
+    enum { PIECE = 4 * GR_LANES };
     const float shifter = 0x1.8p23f, least = 0x1p-100f; /* a scale below is one of a row that is all but zero */
     float low, high;
     range(n, x, &low, &high);
-    const float unit = (high - low) / (float)greatest, inverse = unit < least ? 0 : 1 / unit;
-    const float first = (-low * inverse + shifter) - shifter, last = (float)greatest;
+    const float unit = (high - low) / UINT8_MAX, inverse = unit < least ? 0 : 1 / unit;
+    const float first = (-low * inverse + shifter) - shifter;
     *scale = unit;
-    *zero = first >= 0 && first <= last ? (int32_t)first : 0;
-    const float shift = (float)*zero;
-    for (int64_t i = 0; i < n; i++) {
-        float v = ((x[i] * inverse + shifter) - shifter) + shift;
-        v = v > 0 ? v : 0;
-        v = v < last ? v : last;
-        to[i] = (uint8_t)(int32_t)v;
+    *zero = first >= 0 && first <= UINT8_MAX ? (int32_t)first : 0;
+    const vi shift = (vi){0} + *zero - (vi)vset(shifter);
+    int64_t i = 0;
+    for (; i + PIECE <= n; i += PIECE) quantize_piece(x + i, vset(inverse), shift, to + i);
+    if (i < n) {
+        float rest[PIECE] = {0};
+        uint8_t codes[PIECE];
+        memcpy(rest, x + i, (size_t)(n - i) * sizeof *x);
+        quantize_piece(rest, vset(inverse), shift, codes);
+        memcpy(to + i, codes, (size_t)(n - i));
     }
 }
 

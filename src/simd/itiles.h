@@ -41,7 +41,7 @@ typedef struct gr_itiles {
     void (*scale)(int64_t n, const int32_t *sums, const float *factors, float *to);
     void (*quantize)(int64_t n, const float *x, float scale, int least, int greatest, int zero, uint8_t *to);
     void (*quantize_panel)(enum gr_itile_bytes bytes, int64_t k, const float *panel, int8_t *to, float *scales);
-    void (*quantize_row)(int64_t n, const float *x, int greatest, uint8_t *to, float *scale, int32_t *zero);
+    void (*quantize_row)(int64_t n, const float *x, uint8_t *to, float *scale, int32_t *zero);
     void (*finish)(int64_t n, const int32_t *sums, float row, const float *columns, const float *bias, float *to);
 } gr_itiles;
 
