@@ -77,10 +77,44 @@ static __attribute__((noinline)) void copy_rows(int rows, int64_t cols, const fl
     for (int r = 0; r < rows; r++) memcpy(to + r * to_stride, from + r * from_stride, (size_t)cols * sizeof(float));
 }
 
+VINLINE void load_sums(const int rows, const int panels, const float *from, int64_t stride, vf (*acc)[4 * VECTORS])
+{
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        UNROLL
+        for (int v = 0; v < panels * VECTORS; v++) acc[r][v] = vload(from + r * stride + v * GR_LANES);
+    }
+}
+
+VINLINE void store_sums(const int rows, const int panels, vf (*acc)[4 * VECTORS], float *to, int64_t stride)
+{
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        UNROLL
+        for (int v = 0; v < panels * VECTORS; v++) vstore(to + r * stride + v * GR_LANES, acc[r][v]);
+    }
+}
+
+/* The epilogue without an activation, in registers. */
+VINLINE void finish_sums(const gr_tile *t, const int rows, const int panels, vf (*acc)[4 * VECTORS])
+{
+    const vf alpha = vset(t->alpha);
+    UNROLL
+    for (int v = 0; v < panels * VECTORS; v++) {
+        const vf bias = t->bias ? vload(t->bias + v * GR_LANES) : vset(0);
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            acc[r][v] = vfma(acc[r][v], alpha, bias);
+            if (t->residual) acc[r][v] += vload(t->residual + r * t->ldc + v * GR_LANES);
+        }
+    }
+}
+
 VINLINE void tile_of(const gr_tile *t, const int rows, const int panels, const enum gr_gemm_store store)
 {
     _Alignas(64) float sums[GR_TILE_ROWS_MAX * WIDEST];
     const int stride = panels * WIDTH;
+    const bool whole = t->c && t->cols == stride;
     vf acc[ROWS][4 * VECTORS]; /* constant sizes, or the compiler would not keep it in registers */
     if (t->first) {
         UNROLL
@@ -89,19 +123,16 @@ VINLINE void tile_of(const gr_tile *t, const int rows, const int panels, const e
             for (int v = 0; v < panels * VECTORS; v++) acc[r][v] = vset(0);
         }
     } else {
-        copy_rows(rows, t->cols, t->c, t->ldc, sums, stride);
-        UNROLL
-        for (int r = 0; r < rows; r++) {
-            UNROLL
-            for (int v = 0; v < panels * VECTORS; v++) acc[r][v] = vload(sums + r * stride + v * GR_LANES);
-        }
+        if (!whole) copy_rows(rows, t->cols, t->c, t->ldc, sums, stride);
+        load_sums(rows, panels, whole ? t->c : sums, whole ? t->ldc : stride, acc);
     }
     multiply(rows, panels, store, t->k, t->a, t->lda, t->b, t->panel, acc, true, t->ahead, t->apart, t->pace);
-    UNROLL
-    for (int r = 0; r < rows; r++) {
-        UNROLL
-        for (int v = 0; v < panels * VECTORS; v++) vstore(sums + r * stride + v * GR_LANES, acc[r][v]);
+    if (whole && (!t->last || (t->act == GR_ACT_NONE && !t->rounded))) {
+        if (t->last) finish_sums(t, rows, panels, acc);
+        store_sums(rows, panels, acc, t->c, t->ldc);
+        return;
     }
+    store_sums(rows, panels, acc, sums, stride);
     if (t->last)
         finish(t, rows, sums, stride);
     else
