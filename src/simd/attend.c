@@ -276,23 +276,25 @@ static void keep_weights(const gr_attend *g, int64_t i, int64_t first, int64_t n
 /* Scores of keys [first, first + n), rows of `row`, to weights, and what becomes of the share of those before. */
 static void block_weights(const gr_attend *g, int64_t first, int64_t n, float *scores, int64_t row, state *z)
 {
-    for (int64_t i = 0; i < g->rows && g->cap != 0; i++)
+    const int64_t rows = g->rows;
+    const bool kept = g->factors || g->weights;
+    for (int64_t i = 0; i < rows && g->cap != 0; i++)
         for (int64_t j = 0; j < n; j += GR_LANES)
             vstore(scores + i * row + j, vtanh(vload(scores + i * row + j)) * g->cap);
-    for (int64_t i = 0; i < g->rows && g->begin; i++) hide(scores + i * row, n, g->begin[i] - first, g->end[i] - first);
-    for (int64_t i = 0; i < g->rows; i++)
-        z->base[i] = greatest_of(scores + i * row, n, g->bias ? g->bias[i] + first : NULL);
-    for (int64_t i = 0; i < g->rows; i += GR_LANES) {
+    for (int64_t i = 0; i < rows && g->begin; i++) hide(scores + i * row, n, g->begin[i] - first, g->end[i] - first);
+    for (int64_t i = 0; i < rows && g->bias; i++) z->base[i] = greatest_of(scores + i * row, n, g->bias[i] + first);
+    for (int64_t i = 0; i < rows && !g->bias; i++) z->base[i] = greatest_of(scores + i * row, n, NULL);
+    for (int64_t i = 0; i < rows; i += GR_LANES) {
         const vf old = vload(z->top + i), top = vgreater(vload(z->base + i), old);
         const vf base = vselect(top == vset(-INFINITY), vset(0), top);
         vstore(z->top + i, top);
         vstore(z->base + i, base);
         vstore(z->shrink + i, weight(old - base));
     }
-    for (int64_t i = 0; i < g->rows; i++) {
+    for (int64_t i = 0; i < rows; i++) {
         float *s = scores + i * row;
         z->sum[i] = z->sum[i] * z->shrink[i] + weights_of(s, n, z->base[i]);
-        if (g->factors || g->weights) keep_weights(g, i, first, n, s, z->shrink[i]);
+        if (kept) keep_weights(g, i, first, n, s, z->shrink[i]);
     }
 }
 
@@ -309,15 +311,25 @@ static void finish_of(int64_t rows, float empty, const state *z, float *finish)
     }
 }
 
-/* Queries, times the scale, behind each other. */
-static void scale_queries(const gr_attend *g, float scale, float *q)
+/* Queries, times the scale, behind each other; nothing of keys yet. */
+static void begin(const gr_attend *g, float *q, state *z)
 {
-    for (int64_t i = 0; i < g->rows; i++, q += g->head) {
-        const float *from = g->q + i * g->q_row;
+    const int64_t rows = g->rows, head = g->head, q_row = g->q_row;
+    const float *from = g->q, scale = g->cap != 0 ? g->scale / g->cap : g->scale;
+    for (int64_t i = 0; i < rows; i++, q += head, from += q_row) {
         int64_t j = 0;
-#pragma GCC unroll 4
-        for (; j + GR_LANES <= g->head; j += GR_LANES) vstore(q + j, vload(from + j) * scale);
-        for (; j < g->head; j++) q[j] = from[j] * scale;
+        for (; j + 4 * GR_LANES <= head; j += 4 * GR_LANES) {
+            UNROLL
+            for (int v = 0; v < 4 * GR_LANES; v += GR_LANES) vstore(q + j + v, vload(from + j + v) * scale);
+        }
+        for (; j + GR_LANES <= head; j += GR_LANES) vstore(q + j, vload(from + j) * scale);
+        for (; j < head; j++) q[j] = from[j] * scale;
+    }
+    for (int64_t i = 0; i < rows; i += GR_LANES) {
+        UNROLL
+        for (int j = 0; j < GR_LANES; j++) z->sum[i + j] = vset(0);
+        vstore(z->top + i, vset(-INFINITY));
+        vstore(z->base + i, vset(0));
     }
 }
 
@@ -329,12 +341,7 @@ void GR_ISA_SYMBOL(gr_attend_rows)(const gr_attend *g)
     const int64_t start = g->first / KEYS * KEYS;
     const int64_t row = (g->keys - start < KEYS ? g->keys - start + WIDTH - 1 : KEYS) / WIDTH * WIDTH;
     state z;
-    for (int64_t i = 0; i < SLOTS; i++) {
-        z.sum[i] = vset(0);
-        z.top[i] = -INFINITY;
-        z.base[i] = 0;
-    }
-    scale_queries(g, g->cap != 0 ? g->scale / g->cap : g->scale, q);
+    begin(g, q, &z);
     for (int64_t first = start; first < g->keys; first += KEYS) {
         const int64_t n = g->keys - first < KEYS ? g->keys - first : KEYS;
         const bool last = first + n == g->keys;
