@@ -27,33 +27,35 @@ VINLINE void store_bfloat_part(uint16_t *p, vf v, size_t rest)
     memcpy(p, t, rest * sizeof *t);
 }
 
-/* Rows of finished sums to C through the epilogue. */
-VINLINE void finish_rows(const gr_tile *t, int rows, const float *sums, int64_t stride, enum gr_gemm_act act)
+/* Finished sums of columns j.. to C through the epilogue, a vector of each row; of the last one `rest` are there. */
+VINLINE void finish_vectors(const gr_tile *t, int rows, const float *sums, int64_t stride, const enum gr_gemm_act act,
+                            int64_t j, const size_t rest)
 {
     const vf alpha = vset(t->alpha);
+    const vf bias = !t->bias ? vset(0) : rest ? vload_part(t->bias + j, rest) : vload(t->bias + j);
     for (int r = 0; r < rows; r++) {
-        const float *s = sums + r * stride, *residual = t->residual ? t->residual + r * t->ldc : NULL;
-        float *c = t->c ? t->c + r * t->ldc : NULL;
-        uint16_t *rounded = t->rounded ? t->rounded + r * t->ld_rounded : NULL;
-        int64_t j = 0;
-        for (; j + GR_LANES <= t->cols; j += GR_LANES) {
-            vf v = vload(s + j) * alpha;
-            if (t->bias) v += vload(t->bias + j);
-            v = activated(v, act);
-            if (residual) v += vload(residual + j);
-            if (c) vstore(c + j, v);
-            if (rounded) vstore_bfloat(rounded + j, v);
+        vf v = activated(vfma(vload(sums + r * stride + j), alpha, bias), act);
+        if (t->residual) {
+            const float *from = t->residual + r * t->ldc + j;
+            v += rest ? vload_part(from, rest) : vload(from);
         }
-        if (j < t->cols) {
-            const size_t rest = (size_t)(t->cols - j);
-            vf v = vload(s + j) * alpha;
-            if (t->bias) v += vload_part(t->bias + j, rest);
-            v = activated(v, act);
-            if (residual) v += vload_part(residual + j, rest);
-            if (c) vstore_part(c + j, v, rest);
-            if (rounded) store_bfloat_part(rounded + j, v, rest);
-        }
+        if (t->c && rest)
+            vstore_part(t->c + r * t->ldc + j, v, rest);
+        else if (t->c)
+            vstore(t->c + r * t->ldc + j, v);
+        if (t->rounded && rest)
+            store_bfloat_part(t->rounded + r * t->ld_rounded + j, v, rest);
+        else if (t->rounded)
+            vstore_bfloat(t->rounded + r * t->ld_rounded + j, v);
     }
+}
+
+/* Rows of them. */
+VINLINE void finish_rows(const gr_tile *t, int rows, const float *sums, int64_t stride, const enum gr_gemm_act act)
+{
+    int64_t j = 0;
+    for (; j + GR_LANES <= t->cols; j += GR_LANES) finish_vectors(t, rows, sums, stride, act, j, 0);
+    if (j < t->cols) finish_vectors(t, rows, sums, stride, act, j, (size_t)(t->cols - j));
 }
 
 static __attribute__((noinline)) void finish(const gr_tile *t, int rows, const float *sums, int64_t stride)
