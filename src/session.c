@@ -176,6 +176,54 @@ static gr_status make_room(gr_session *s, size_t inputs, size_t outputs, gr_err 
 
 /* ---- plans ---- */
 
+/* What the session and the packed weights take, once the run at hand has its room. */
+static size_t total_bytes(const gr_session *s)
+{
+    size_t sum = gr_packs_bytes(s->packs);
+    for (int i = 0; i < LANES; i++) {
+        const size_t need = s->last[i] ? gr_plan_block(s->last[i]) : 0;
+        sum += need > s->lanes[i].block_size ? need : s->lanes[i].block_size;
+    }
+    for (int i = 0; i < s->nplans; i++) sum += gr_plan_bytes(s->plans[i].plan);
+    return sum;
+}
+
+static gr_status exceeds_limit(const gr_session *s, size_t need, size_t packed, gr_err *err)
+{
+    return gr_fail(err, GR_ELIMIT, "this shape needs %zu bytes of memory, %zu of them packed weights; the limit is %zu", need,
+                   packed, s->options.max_total);
+}
+
+typedef struct lacking {
+    gr_packs *packs;
+    size_t bytes; /* of packs that are not in them */
+} lacking;
+
+static bool add_lacking(void *user, const gr_pack_key *key, const gr_pack *pack)
+{
+    lacking *x = user;
+    if (!gr_packs_has(x->packs, key)) x->bytes += pack->size;
+    return true;
+}
+
+/* What will not fit is told before weights are packed for it: by a plan that packs nothing. */
+static gr_status foretell(gr_session *s, const lane *l, gr_plan_options o, gr_err *err)
+{
+    lacking x = {s->packs, 0};
+    gr_plan *plan = NULL;
+    o.log = NULL;
+    if (!(o.packs = gr_packs_new_empty())) return gr_nomem(err);
+    gr_status status = gr_plan_new(l->graph, s->inputs, l->count, l->wanted, &o, &plan, err);
+    if (status == GR_OK) {
+        gr_packs_visit(o.packs, add_lacking, &x);
+        const size_t need = total_bytes(s) + x.bytes + gr_plan_block(plan) + gr_plan_bytes(plan);
+        if (need > s->options.max_total) status = exceeds_limit(s, need, gr_packs_bytes(s->packs) + x.bytes, err);
+    }
+    gr_plan_free(plan);
+    gr_packs_free(o.packs);
+    return status;
+}
+
 static gr_status find_plan(gr_session *s, const lane *l, gr_plan **out, gr_err *err)
 {
     int oldest = 0;
@@ -198,7 +246,8 @@ static gr_status find_plan(gr_session *s, const lane *l, gr_plan **out, gr_err *
         s->plans[oldest] = s->plans[--s->nplans];
     }
     gr_threads_state threads = gr_threads_enter_alone(s->options.threads);
-    gr_status status = gr_plan_new(l->graph, s->inputs, l->count, l->wanted, &o, &made, err);
+    gr_status status = s->options.max_total && !s->nplans ? foretell(s, l, o, err) : GR_OK;
+    if (status == GR_OK) status = gr_plan_new(l->graph, s->inputs, l->count, l->wanted, &o, &made, err);
     gr_threads_leave(threads);
     GR_TRY(status);
     s->plans[s->nplans++] = (cached){made, s->clock};
@@ -241,18 +290,6 @@ static gr_status run_lane(gr_session *s, int which, gr_named_tensor *outputs, gr
     return status;
 }
 
-/* What the session and the packed weights take, once the run at hand has its room. */
-static size_t total_bytes(const gr_session *s)
-{
-    size_t sum = gr_packs_bytes(s->packs);
-    for (int i = 0; i < LANES; i++) {
-        const size_t need = s->last[i] ? gr_plan_block(s->last[i]) : 0;
-        sum += need > s->lanes[i].block_size ? need : s->lanes[i].block_size;
-    }
-    for (int i = 0; i < s->nplans; i++) sum += gr_plan_bytes(s->plans[i].plan);
-    return sum;
-}
-
 /* Of a shape that was used longest ago, and not in this run. */
 static bool drop_plan(gr_session *s)
 {
@@ -279,8 +316,7 @@ static gr_status keep_limit(gr_session *s, gr_err *err)
         s->lanes[i].block_size = 0;
     }
     if (total_bytes(s) <= limit) return GR_OK;
-    return gr_fail(err, GR_ELIMIT, "this shape needs %zu bytes of memory, %zu of them packed weights; the limit is %zu",
-                   total_bytes(s), gr_packs_bytes(s->packs), limit);
+    return exceeds_limit(s, total_bytes(s), gr_packs_bytes(s->packs), err);
 }
 
 /* Bind inputs and outputs, and find or make the plans; `shape_only`: the inputs' data is not looked at. */
