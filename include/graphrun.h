@@ -205,6 +205,9 @@ typedef struct gr_compile_options {
  * where those differ, or the model's file has changed, loading takes that model instead, or packs anew, and says so to
  * the log. `options` may be NULL. */
 GR_API gr_status gr_model_compile(gr_model *model, const char *path, const gr_compile_options *options, gr_err *err);
+/* Whether a compiled model holds what was written, packed weights included, which loading does not look at, and the
+ * model beside it is what it was. Reads all of the file. */
+GR_API gr_status gr_model_check_compiled(const char *path, gr_err *err);
 /* What a compiled model was packed for; F32 for every other. A session does not take it over by itself. */
 GR_API gr_precision gr_model_precision(const gr_model *model);
 

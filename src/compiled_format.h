@@ -2,7 +2,7 @@
  *
  * The bytes of a compiled model, in the machine's own order. Contents come first, each packed weight on pages of its own;
  * behind them "the tail": the document, tables, and text that the tables point into. One checksum covers header and
- * tail. Contents are not summed: that would read all of them at every start.
+ * tail. Contents have another, which only gr_model_check_compiled looks at: that reads all of them.
  */
 #ifndef GR_COMPILED_FORMAT_H
 #define GR_COMPILED_FORMAT_H
@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define GR_COMPILED_MAGIC "graphrun plan\n\032"
-enum { GR_COMPILED_FORMAT = 2, GR_COMPILED_ORDER = 0x01020304, GR_COMPILED_PAGE = 4096, GR_COMPILED_ALIGN = 64 };
+enum { GR_COMPILED_FORMAT = 3, GR_COMPILED_ORDER = 0x01020304, GR_COMPILED_PAGE = 4096, GR_COMPILED_ALIGN = 64 };
 #define GR_COMPILED_NONE UINT64_MAX
 enum { GR_COMPILED_FUSED = 1, GR_COMPILED_STRICT = 2 };
 
@@ -19,6 +19,7 @@ typedef struct gr_compiled_header {
     char magic[16]; /* with the NUL */
     uint32_t format, order;
     uint64_t checksum; /* 0 while it is computed */
+    uint64_t contents; /* checksum of what stands between the first page and the tail */
     uint64_t file_size;
     uint64_t doc_offset, doc_size; /* the tail begins with the document */
     uint64_t packs_offset, pack_count;

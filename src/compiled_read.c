@@ -143,3 +143,22 @@ void gr_compiled_close(gr_compiled *c)
     gr_arena_free(c->arena);
     *c = (gr_compiled){0};
 }
+
+gr_status gr_model_check_compiled(const char *path, gr_err *err)
+{
+    gr_compiled c;
+    gr_compiled_header h;
+    bool is;
+    if (!path) return gr_fail(err, GR_EINVAL, "gr_model_check_compiled: path must not be NULL");
+    GR_TRY(gr_compiled_open(path, &c, &is, err));
+    if (!is) return gr_fail(err, GR_EFORMAT, "'%s': it cannot be read, or is no compiled model", gr_show(path));
+    memcpy(&h, c.file->data, sizeof h);
+    const size_t from = h.doc_offset < GR_COMPILED_PAGE ? h.doc_offset : GR_COMPILED_PAGE;
+    gr_status status = GR_OK;
+    if (gr_compiled_hash(0, c.file->data + from, h.doc_offset - from) != h.contents)
+        status = gr_fail(err, GR_EFORMAT, DAMAGED, "its packed weights are not what was written");
+    else if (c.misfit && !strcmp(c.misfit, "stale"))
+        status = gr_fail(err, GR_EFORMAT, "it is stale: the model beside it has changed since it was compiled");
+    gr_compiled_close(&c);
+    return status ? gr_fail_context(err, status, "'%s'", gr_show(path)) : GR_OK;
+}

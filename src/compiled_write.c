@@ -324,7 +324,7 @@ static gr_status save_tail(saver *s, const gr_doc *doc)
     return GR_OK;
 }
 
-/* The checksum is of what stands in the file by now. */
+/* The checksums are of what stands in the file by now. */
 static gr_status save_header(saver *s)
 {
     gr_compiled_header *h = &s->header;
@@ -334,12 +334,12 @@ static gr_status save_header(saver *s)
     h->flags = (s->parts->fused ? GR_COMPILED_FUSED : 0) | (s->parts->strict ? GR_COMPILED_STRICT : 0);
     h->precision = s->parts->precision;
     gr_compiled_maker(h->maker, sizeof h->maker);
-    const size_t tail = h->file_size - h->doc_offset;
-    void *p = mmap(NULL, tail, PROT_READ, MAP_PRIVATE, s->fd, (off_t)h->doc_offset);
+    char *p = mmap(NULL, h->file_size, PROT_READ, MAP_PRIVATE, s->fd, 0);
     if (p == MAP_FAILED) return gr_fail(s->err, GR_EIO, "it cannot be read back: %s", strerror(errno));
-    uint64_t sum = gr_compiled_hash(0, h, sizeof *h);
-    h->checksum = gr_compiled_hash(sum, p, tail);
-    munmap(p, tail);
+    h->contents = gr_compiled_hash(0, p + GR_COMPILED_PAGE, h->doc_offset - GR_COMPILED_PAGE);
+    const uint64_t sum = gr_compiled_hash(0, h, sizeof *h);
+    h->checksum = gr_compiled_hash(sum, p + h->doc_offset, h->file_size - h->doc_offset);
+    munmap(p, h->file_size);
     s->at = 0;
     size_t offset;
     return append(s, h, sizeof *h, 1, &offset);

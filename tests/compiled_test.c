@@ -299,6 +299,15 @@ static void test_damaged(void)
         check_refused(&b, b.size, "a flipped bit at", at);
         b.data[at] ^= 0x01;
     }
+    for (size_t i = 0; i < 20; i++) {
+        const size_t at = GR_COMPILED_PAGE + i * (h.doc_offset - GR_COMPILED_PAGE - 1) / 19;
+        b.data[at] ^= 0x40;
+        write_bytes(path_of("b.plan"), b.data, b.size);
+        CHECK_FAILS(gr_model_check_compiled(path_of("b.plan"), &err), GR_EFORMAT, "not what was written");
+        b.data[at] ^= 0x40;
+    }
+    CHECK_OK(gr_model_check_compiled(path_of("a.plan"), &err));
+    CHECK_FAILS(gr_model_check_compiled(BERT, &err), GR_EFORMAT, "no compiled model");
     strcpy(h.maker, "somebody else");
     sum_again(&b, &h);
     write_bytes(path_of("b.plan"), b.data, b.size);

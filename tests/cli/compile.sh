@@ -18,6 +18,12 @@ status graphrun beside/model.plan --input ids.txt
 echo "== damaged"
 head -c 5000 alone/model.plan > short.plan
 status graphrun short.plan --input ids.txt
+status graphrun compile --check alone/model.plan
+cp alone/model.plan bent.plan
+printf 'x' | dd of=bent.plan bs=1 seek=9000 conv=notrunc status=none
+status graphrun compile --check bent.plan
+status graphrun compile --check tree/bert-tiny/model.onnx
+status graphrun compile --check alone/model.plan -o x.plan
 echo "== other options"
 status graphrun alone/model.plan --input ids.txt --strict
 status graphrun compile alone/model.plan -o again.plan

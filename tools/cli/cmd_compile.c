@@ -21,17 +21,29 @@ static void prepare(trial *t, const cli_command *self, const char *text)
     }
 }
 
+static int check(const cli_command *self, const char *path, bool alone)
+{
+    gr_err err;
+    if (!alone) cli_usage(self, "--check takes no other options");
+    if (gr_model_check_compiled(path, &err) != GR_OK) cli_die(CLI_EXIT_FAILURE, "%s", err.text);
+    printf("%s: as it was written\n", cli_show(path));
+    return CLI_EXIT_OK;
+}
+
 static int compile(const cli_command *self, int argc, char **argv)
 {
     trial t = {0};
     const char *to = NULL, *shape = NULL;
     cli_list names = {0}, inputs = {0};
+    bool checking = false;
     gr_compile_options o = {.struct_size = sizeof o};
     gr_err err;
     const cli_option options[] = {
         {"-o", "FILE", CLI_WORD, &to, "the file to write, as MODEL.plan", 0},
         {"--standalone", NULL, CLI_FLAG, &o.standalone,
          "store the plain weights too, so that FILE needs no MODEL beside it", 0},
+        {"--check", NULL, CLI_FLAG, &checking,
+         "only say whether MODEL, a compiled one, is what was written", 0},
         {"--shape", "LIST", CLI_WORD, &shape,
          "shapes that the weights are packed for, as 1x8,4x128 (default\n1x16,1x128, or what the model fixes)", 0},
         {"--input", "NAME=FILE", CLI_WORDS, &inputs, "an input whose shape is not to be derived; repeatable", 0},
@@ -40,6 +52,7 @@ static int compile(const cli_command *self, int argc, char **argv)
         {0}};
     cli_parse(self, options, argc, argv, &names);
     if (names.n != 1) cli_usage(self, "give one model");
+    if (checking) return check(self, names.items[0], !to && !shape && !inputs.n);
     if (!to) cli_usage(self, "say with -o where to write");
     if (t.e.precision && !strcmp(t.e.precision, "auto"))
         cli_usage(self, "--precision auto is decided in a run: give f32, bf16 or int8");
@@ -70,4 +83,6 @@ const cli_command cli_compile_command = {
     "values that the optimised graph has no more; they move together. Elsewhere, or with --standalone, it has\n"
     "all weights in it. What is packed is good for the CPU's instruction set and the versions of graphrun and\n"
     "oneDNN that packed it; where they differ, or MODEL has changed, MODEL is loaded instead (a standalone\n"
-    "file packs its weights anew), with a note. Options of the packing (--precision, --strict) are kept."};
+    "file packs its weights anew), with a note. Options of the packing (--precision, --strict) are kept.\n"
+    "\n"
+    "A start reads no more than it needs: that packed weights are as they were is found out by --check FILE.plan."};
