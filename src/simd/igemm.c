@@ -310,7 +310,7 @@ bool gr_igemm_check(int64_t k, int64_t n, const void *packed)
 typedef struct run {
     const gr_igemm *g;
     bool b_zero; /* some column has a zero point after the shift */
-    int64_t row_blocks, groups, panels;
+    int64_t row_blocks, panels;
 } run;
 
 static uint32_t zero_a(const gr_igemm *g, int64_t row)
@@ -391,13 +391,13 @@ static void run_piece(gr_itile *tile, int64_t rows, const ahead *next, int32_t *
     tile->a = a;
 }
 
-static void run_item(const run *r, int64_t item, work *w)
+/* Panels [p0, p1) of a block of rows; the thread will probably go on with panel `then`. */
+static void run_panels(const run *r, int64_t block, int64_t p0, int64_t p1, int64_t then, work *w)
 {
     const gr_igemm *g = r->g;
     const gr_itiles *t = best();
-    const int64_t block = item / r->groups, group = item % r->groups, pieces = pieces_of(g->k);
+    const int64_t pieces = pieces_of(g->k);
     const int64_t first = g->m * block / r->row_blocks, rows = g->m * (block + 1) / r->row_blocks - first;
-    const int64_t p0 = r->panels * group / r->groups, p1 = r->panels * (group + 1) / r->groups;
     const int64_t col = p0 * t->width, cols = least(g->n, p1 * t->width) - col;
     const uint8_t *heads = (const uint8_t *)g->packed + sums_size(r->panels);
     const int8_t *data = (const int8_t *)heads + r->panels * head_size(g->k);
@@ -411,7 +411,8 @@ static void run_item(const run *r, int64_t item, work *w)
             memcpy(tile.count, head + i * (int64_t)sizeof(counts), sizeof(counts));
             tile.order = head + pieces * (int64_t)sizeof(counts) + k / 4;
             tile.b = data + p * panel_size(g->k) + k * t->width;
-            const ahead next = {tile.b + panel_size(g->k), p + 1 < r->panels ? least(GR_ITILE_K, g->k - k) * t->width : 0};
+            const ahead next = {data + (p + 1 < p1 ? p + 1 : then) * panel_size(g->k) + k * t->width,
+                                least(GR_ITILE_K, g->k - k) * t->width};
             run_piece(&tile, rows, &next, w->sums + (p - p0) * t->width);
         }
     }
@@ -422,11 +423,18 @@ static void run_item(const run *r, int64_t item, work *w)
     }
 }
 
-static void run_items(void *user, int64_t item, int thread)
+/* A unit is a panel and a block of rows. */
+static void run_units(void *user, int64_t first, int64_t end, int64_t next, int thread)
 {
+    const run *r = user;
     work w;
     (void)thread;
-    run_item(user, item, &w);
+    while (first < end) {
+        const int64_t panel = first % r->panels, count = least(end - first, r->panels - panel);
+        const int64_t then = first + count < end ? 0 : next % r->panels;
+        run_panels(r, first / r->panels, panel, panel + count, then, &w);
+        first += count;
+    }
 }
 
 void gr_igemm_run(const gr_igemm *g)
@@ -436,10 +444,8 @@ void gr_igemm_run(const gr_igemm *g)
     const int64_t zeros = g->b_zero && g->b_zero_step ? g->n : 1;
     for (int64_t j = 0; j < zeros && !r.b_zero; j++) r.b_zero = zero_b(g, j) != 0;
     r.row_blocks = quotient_up(g->m, ROW_BLOCK);
-    r.groups = quotient_up(r.panels, GROUP);
     const int threads = (double)g->m * (double)g->n * (double)g->k < SMALL_WORK ? 1 : gr_team_size();
-    if (r.row_blocks * r.groups < threads) r.groups = least(r.panels, threads);
-    gr_parallel(r.row_blocks * r.groups, threads, run_items, &r);
+    gr_parallel_parts(r.row_blocks * r.panels, GROUP, threads, run_units, &r);
 }
 
 void gr_igemm_scale(int64_t n, const int32_t *sums, const float *factors, float *to)
