@@ -422,6 +422,13 @@ static bool make_pack(void *user, gr_pack *pack)
     return pack->data != NULL;
 }
 
+/* Two layouts of each datum. */
+static gr_pack_key some_key(const char *data, int i)
+{
+    return (gr_pack_key){.data = data + i / 2, .dtype = GR_FLOAT, .rows = 3, .cols = 4, .row = 4, .col = 1,
+                         .layout = i % 2 ? "one" : "other"};
+}
+
 static void test_packs(void)
 {
     enum { KEYS = 300 };
@@ -432,13 +439,7 @@ static void test_packs(void)
     const gr_pack *packed[KEYS];
     made = 0;
     for (int i = 0; i < KEYS; i++) {
-        gr_pack_key key = {.data = data + i / 2,
-                           .dtype = GR_FLOAT,
-                           .rows = 3,
-                           .cols = 4,
-                           .row = 4,
-                           .col = 1,
-                           .layout = i % 2 ? "one" : "other"};
+        const gr_pack_key key = some_key(data, i);
         CU_ASSERT_FALSE(gr_packs_has(packs, &key));
         CU_ASSERT_PTR_NULL(gr_packs_get(packs, &key, 1, make_pack, &none));
         packed[i] = gr_packs_get(packs, &key, 1, make_pack, &size);
@@ -447,13 +448,7 @@ static void test_packs(void)
     CU_ASSERT_EQUAL(made, 2 * KEYS);
     CU_ASSERT_EQUAL(gr_packs_bytes(packs), KEYS * size);
     for (int i = 0; i < KEYS; i++) {
-        gr_pack_key key = {.data = data + i / 2,
-                           .dtype = GR_FLOAT,
-                           .rows = 3,
-                           .cols = 4,
-                           .row = 4,
-                           .col = 1,
-                           .layout = i % 2 ? "one" : "other"};
+        const gr_pack_key key = some_key(data, i);
         CU_ASSERT_TRUE(gr_packs_has(packs, &key));
         CU_ASSERT_PTR_EQUAL(gr_packs_get(packs, &key, 1, make_pack, &size), packed[i]);
     }

@@ -104,11 +104,6 @@ void gr_spell_float(gr_spell *s, const char *name, gr_dtype dtype, double x)
     }
 }
 
-void gr_spell_int(gr_spell *s, const char *name, int64_t x)
-{
-    gr_spell_node(s, "%s = Constant <value = int64 {%lld}> ()", name, (long long)x);
-}
-
 static void add_list(gr_spell *s, int64_t n, const int64_t *v)
 {
     for (int64_t i = 0; i < n; i++) {

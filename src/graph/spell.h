@@ -43,9 +43,8 @@ gr_dtype gr_spell_dtype(const gr_spell *s, uint32_t i);
 void gr_spell_begin(gr_spell *s, const char *inputs, const char *outputs);
 /* One node. Values may be called as one likes. */
 void gr_spell_node(gr_spell *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* Constants: one float of an element type, one int64 (rank 0) and a list of them. */
+/* Constants: one float of an element type, and a list of int64. */
 void gr_spell_float(gr_spell *s, const char *name, gr_dtype dtype, double x);
-void gr_spell_int(gr_spell *s, const char *name, int64_t x);
 void gr_spell_ints(gr_spell *s, const char *name, int64_t n, const int64_t *v);
 
 /* ---- Spellings that differ between opsets, or that several operators share ---- */

@@ -135,8 +135,7 @@ static void rows_of_piece(const gr_gemm *g, const gr_tiles *tiles, gr_tile *t, b
 static void run_part(const gr_gemm *g, const gr_tiles *tiles, const part *x)
 {
     const int64_t width = tiles->width, rows = x->end - x->row, size = element_size(g->store);
-    const int64_t depth = g->depth ? g->depth : g->k;
-    gr_tile t = {.lda = g->lda, .ldc = g->ldc, .ld_rounded = g->n, .panel = width * depth, .alpha = g->alpha,
+    gr_tile t = {.lda = g->lda, .ldc = g->ldc, .ld_rounded = g->n, .panel = width * g->k, .alpha = g->alpha,
                  .store = g->store, .act = g->act};
     /* Without floats of C there is no place for sums of pieces. */
     const int64_t pieces = g->c ? quotient_up(g->k, K_BLOCK) : 1, from = (x->p - x->origin) * t.panel * size;
@@ -294,15 +293,8 @@ void gr_gemm_small_pack(int64_t k, int64_t n, const float *b, int64_t row, int64
 void gr_gemm_small_packed(int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t a_row,
                           const void *packed, float *c, int64_t c_row)
 {
-    gr_gemm_small_part(m, n, k, k, alpha, a, a_row, packed, c, c_row);
-}
-
-void gr_gemm_small_part(int64_t m, int64_t n, int64_t k, int64_t depth, float alpha, const float *a, int64_t a_row,
-                        const void *packed, float *c, int64_t c_row)
-{
     const gr_tiles *tiles = gr_tiles_best();
-    const gr_gemm g = {
-        .m = m, .n = n, .k = k, .depth = depth, .a = a, .lda = a_row, .packed = packed, .alpha = alpha, .c = c, .ldc = c_row};
+    const gr_gemm g = {.m = m, .n = n, .k = k, .a = a, .lda = a_row, .packed = packed, .alpha = alpha, .c = c, .ldc = c_row};
     if (m <= 0 || n <= 0) return;
     const int64_t panels = quotient_up(n, tiles->width);
     for (int64_t row = 0; row < m; row += ROW_BLOCK)

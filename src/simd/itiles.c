@@ -223,8 +223,8 @@ typedef struct extent {
 
 VINLINE void extend(extent *e, vf v)
 {
-    e->least = vmin_finite(v, e->least);
-    e->most = vmax_finite(v, e->most);
+    e->least = vlesser(v, e->least);
+    e->most = vgreater(v, e->most);
     vadd_product(&e->finite, v, vset(0));
 }
 
@@ -243,8 +243,8 @@ static void range(int64_t n, const float *x, float *low, float *high)
         range_of_any(n, x, low, high);
         return;
     }
-    *low = -vgreatest_finite(-vmin_finite(vmin_finite(a.least, b.least), vmin_finite(c.least, d.least)));
-    *high = vgreatest_finite(vmax_finite(vmax_finite(a.most, b.most), vmax_finite(c.most, d.most)));
+    *low = -vgreatest(-vlesser(vlesser(a.least, b.least), vlesser(c.least, d.least)));
+    *high = vgreatest(vgreater(vgreater(a.most, b.most), vgreater(c.most, d.most)));
 }
 
 /* The unit of a column's codes. `most` is the greatest magnitude, `square` the mean square in units of that; `own` is the

@@ -104,7 +104,7 @@ static inline int64_t gr_gemm_pairs(int64_t k) { return k / 2 + k % 2; }
 void gr_gemm_round(int64_t m, int64_t k, const float *a, int64_t lda, void *rows);
 void gr_gemm_round_row(int64_t k, const float *a, void *row);
 
-/* Of GR_STORE_PAIRS, A and B hold words of two bfloat16 numbers, and k, lda and depth count words. Products are exact and
+/* Of GR_STORE_PAIRS, A and B hold words of two bfloat16 numbers, and k and lda count words. Products are exact and
  * added up in floats, the upper first. */
 typedef struct gr_gemm {
     int64_t m, n, k;
@@ -117,7 +117,6 @@ typedef struct gr_gemm {
     const void *plain;
     int64_t plain_row, plain_col;
     void *room;
-    int64_t depth;        /* rows of B that were packed, of which the first k take part; 0: k */
     float alpha;
     const float *bias;     /* [n] or NULL */
     const float *residual; /* [m][n] with row stride ldc, or NULL; added after the activation */
@@ -160,8 +159,5 @@ size_t gr_gemm_small_scratch(int64_t n, int64_t k);
 void gr_gemm_small_pack(int64_t k, int64_t n, const float *b, int64_t row, int64_t col, void *packed);
 void gr_gemm_small_packed(int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t a_row,
                           const void *packed, float *c, int64_t c_row);
-/* The same with the first k of the `depth` rows of B that were packed. */
-void gr_gemm_small_part(int64_t m, int64_t n, int64_t k, int64_t depth, float alpha, const float *a, int64_t a_row,
-                        const void *packed, float *c, int64_t c_row);
 
 #endif

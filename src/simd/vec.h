@@ -254,8 +254,16 @@ VINLINE vf vexchange(vf v, const int w)
     return __builtin_shufflevector(v, v, 1, 0, 3, 2);
 #endif
 }
-/* Of finite numbers, in one instruction. */
-VINLINE vf vmax_finite(vf a, vf b)
+
+VINLINE float vsum(vf v)
+{
+#pragma GCC unroll 4
+    for (int w = GR_LANES / 2; w; w /= 2) v += vexchange(v, w);
+    return v[0];
+}
+
+/* The greater one, and the lesser one, in one instruction; b if either is NaN. */
+VINLINE vf vgreater(vf a, vf b)
 {
 #if GR_LANES == 16 && defined(__AVX512F__)
     return (vf)_mm512_max_ps((__m512)a, (__m512)b);
@@ -267,7 +275,7 @@ VINLINE vf vmax_finite(vf a, vf b)
     return vselect(a > b, a, b);
 #endif
 }
-VINLINE vf vmin_finite(vf a, vf b)
+VINLINE vf vlesser(vf a, vf b)
 {
 #if GR_LANES == 16 && defined(__AVX512F__)
     return (vf)_mm512_min_ps((__m512)a, (__m512)b);
@@ -277,33 +285,6 @@ VINLINE vf vmin_finite(vf a, vf b)
     return (vf)_mm_min_ps((__m128)a, (__m128)b);
 #else
     return vselect(a < b, a, b);
-#endif
-}
-VINLINE float vgreatest_finite(vf v)
-{
-    float t[GR_LANES];
-    vstore(t, v);
-    for (int w = GR_LANES / 2; w; w /= 2)
-        for (int i = 0; i < w; i++) t[i] = t[i] > t[i + w] ? t[i] : t[i + w];
-    return t[0];
-}
-
-VINLINE float vsum(vf v)
-{
-#pragma GCC unroll 4
-    for (int w = GR_LANES / 2; w; w /= 2) v += vexchange(v, w);
-    return v[0];
-}
-
-/* The greater one; b if either is NaN. */
-VINLINE vf vgreater(vf a, vf b)
-{
-#if GR_LANES == 16 && defined(__AVX512F__)
-    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
-#elif GR_LANES == 8 && defined(__AVX2__)
-    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
-#else
-    return vselect(a > b, a, b);
 #endif
 }
 

@@ -81,8 +81,8 @@ const cli_command cli_compile_command = {
     "\n"
     "In MODEL's folder it needs MODEL beside it, for weights that are read as they are (embeddings) and for\n"
     "values that the optimised graph has no more; they move together. Elsewhere, or with --standalone, it has\n"
-    "all weights in it. What is packed is good for the CPU's instruction set and the versions of graphrun and\n"
-    "oneDNN that packed it; where they differ, or MODEL has changed, MODEL is loaded instead (a standalone\n"
-    "file packs its weights anew), with a note. Options of the packing (--precision, --strict) are kept.\n"
+    "all weights in it. What is packed is good for the CPU's instruction set and the version of graphrun that\n"
+    "packed it; where they differ, or MODEL has changed, MODEL is loaded instead (a standalone file packs its\n"
+    "weights anew), with a note. Options of the packing (--precision, --strict) are kept.\n"
     "\n"
     "A start reads no more than it needs: that packed weights are as they were is found out by --check FILE.plan."};
