@@ -434,6 +434,6 @@ static void test_few_runs(void)
 
 static CU_TestInfo tests[] = {{"precisions", test_precisions}, {"stale", test_stale},     {"origin", test_origin},
                               {"damaged", test_damaged},       {"hostile", test_hostile}, {"zoo", test_zoo},
-                              {"few_runs", test_few_runs},     
+                              {"few_runs", test_few_runs},
                               CU_TEST_INFO_NULL};
 CU_SuiteInfo suite_compiled = {"compiled", make_folder, remove_folder, NULL, NULL, tests};

@@ -161,11 +161,42 @@ static void test_dontneed(void)
     gr_map_free(maps);
 }
 
+/* What is read is what is mapped, also of a file that has lost its name, and nothing is read behind its end. */
+static void test_read(void)
+{
+    enum { FILES = 10, SIZE = 5000 };
+    static char page[SIZE], copy[SIZE];
+    gr_map *maps = NULL, *map = NULL;
+    int open = 0;
+    for (int i = 0; i < FILES; i++) {
+        for (int j = 0; j < SIZE; j++) page[j] = (char)(i + j);
+        scratch_write("part.bin", page, sizeof page);
+        CU_ASSERT_EQUAL_FATAL(gr_map_file(scratch_path("part.bin"), &maps, &map, &err), GR_OK);
+        unlink(scratch_path("part.bin"));
+        const bool may = gr_map_may_read(maps, map->data, SIZE);
+        open += may;
+        CU_ASSERT_EQUAL(gr_map_read(maps, map->data + 1, SIZE - 1, copy), may);
+        CU_ASSERT(!may || !memcmp(copy, page + 1, SIZE - 1));
+        CU_ASSERT(!gr_map_may_read(maps, map->data + 1, SIZE) && !gr_map_read(maps, map->data + 1, SIZE, copy));
+    }
+    CU_ASSERT(open > 0 && open < FILES); /* models of very many files do not use up descriptors */
+    CU_ASSERT(!gr_map_may_read(maps, page, SIZE));
+    gr_map_free(maps);
+
+    scratch_write("part.bin", page, SIZE);
+    maps = NULL;
+    CU_ASSERT_EQUAL_FATAL(gr_map_file(scratch_path("part.bin"), &maps, &map, &err), GR_OK);
+    CU_ASSERT_EQUAL(truncate(scratch_path("part.bin"), 100), 0);
+    CU_ASSERT(gr_map_read(maps, map->data, 100, copy) && !gr_map_read(maps, map->data, 101, copy));
+    gr_map_free(maps);
+}
+
 static CU_TestInfo external_tests[] = {
     {"locations, offsets, lengths", test_external},
     {"a model in memory", test_external_memory},
     {"a cache of links", test_external_cache},
     {"pages given back", test_dontneed},
+    {"read beside the map", test_read},
     CU_TEST_INFO_NULL,
 };
 

@@ -246,6 +246,36 @@ void gr_packs_fetch(const gr_packs *p, const void *data, size_t size)
     gr_parallel((int64_t)(size / GR_MAP_STRETCH) + 2, gr_team_size(), fetch_stretch, &(fetch){p->maps, data, size});
 }
 
+typedef struct reading {
+    const gr_map *maps;
+    const char *data;
+    char *room;
+    size_t size;
+    bool failed;
+} reading;
+
+enum { READ_AT_ONCE = 256 * 1024 };
+
+static void read_piece(void *user, int64_t i, int thread)
+{
+    reading *r = user;
+    const size_t at = (size_t)i * READ_AT_ONCE, size = r->size - at < READ_AT_ONCE ? r->size - at : READ_AT_ONCE;
+    (void)thread;
+    if (!gr_map_read(r->maps, r->data + at, size, r->room + at)) __atomic_store_n(&r->failed, true, __ATOMIC_RELAXED);
+}
+
+bool gr_packs_may_read(const gr_packs *p, const void *data, size_t size)
+{
+    return p && gr_map_may_read(p->maps, data, size);
+}
+
+const void *gr_packs_read(const gr_packs *p, const void *data, size_t size, void *room)
+{
+    reading r = {p->maps, data, room, size, false};
+    gr_parallel((int64_t)((size - 1) / READ_AT_ONCE) + 1, gr_team_size(), read_piece, &r);
+    return r.failed ? data : room;
+}
+
 /* ---- 16 bits ---- */
 
 #define HALF_MAX 65504.0f

@@ -63,6 +63,10 @@ void *gr_packs_widened(gr_packs *packs, const gr_tensor *t);
 
 /* Weights of a model's file that all threads are about to read: make their pages present, in parallel. */
 void gr_packs_fetch(const gr_packs *packs, const void *data, size_t size);
+/* Whether weights are of a file that can be read beside its map; and the weights, read by all threads into `room` (64-byte
+ * aligned, of their size, which is not 0) or, if that fails, where they are. */
+bool gr_packs_may_read(const gr_packs *packs, const void *data, size_t size);
+const void *gr_packs_read(const gr_packs *packs, const void *data, size_t size, void *room);
 
 /* Elements of 16 bits, or floats, at any address, as floats; in parallel if they are many. */
 void gr_widen(gr_dtype dtype, const void *from, int64_t n, float *to);

@@ -11,6 +11,7 @@
 #include <omp.h>
 
 enum { A, B, BIAS, RESIDUAL, ADDEND, OPERANDS, ALIGNMENT = 64, PARALLEL_FROM = 32 * 1024 };
+enum { MOST_READ = 16 << 20 }; /* bytes of weights that are read into scratch; more would not stay in a cache */
 
 typedef struct state {
     gr_product p;
@@ -22,6 +23,7 @@ typedef struct state {
     gr_packs *own;               /* if the step has none */
     const gr_pack *pack;         /* constant B, for own kernels */
     bool plain;                  /* constant B as it is, for them */
+    size_t room;                 /* where in scratch that is read to from its file, or SIZE_MAX */
     bool bytes;                  /* made by gr_int8_pack */
     gr_dnnl_matmul *dnnl;
 } state;
@@ -209,13 +211,20 @@ static bool reserve_pairs(gr_step *s, const state *st)
     return true;
 }
 
-/* Weights that are read where they are, in each run. */
+/* Weights that are not packed. One of few runs reads them from the file, which takes less time than to map pages and to
+ * unmap them at the end; who lacks the memory for packs maps them once. */
 static bool take_plain(gr_step *s, state *st, const gr_pack_key *key, gr_packs *packs)
 {
+    const gr_tensor *b = s->in[st->p.b];
     size_t bytes = gr_gemm_room(key->rows);
+    st->room = SIZE_MAX;
     if (st->p.m > s->plain_rows || gr_packs_has(packs, key)) return false;
     st->plain = bytes != SIZE_MAX && gr_mul(bytes, (size_t)s->threads, &bytes) &&
                 gr_add(st->inner, bytes, &s->scratch_size);
+    if (!st->plain || s->plain_rows == INT64_MAX || !b->size || b->size > MOST_READ) return st->plain;
+    if (!gr_packs_may_read(packs, b->data, b->size)) return true;
+    st->room = (s->scratch_size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    st->plain = gr_add(st->room, b->size, &s->scratch_size);
     return st->plain;
 }
 
@@ -344,22 +353,24 @@ static void finish(const gr_product *p, int64_t rows, const float *bias, const f
     }
 }
 
+/* Have the weights at hand that a run reads; where they are if they are not packed. */
+static const void *fetch_weights(const gr_step *s, const state *st)
+{
+    const gr_tensor *b = s->in[st->p.b];
+    if (st->pack) gr_packs_fetch(s->packs, st->pack->data, st->pack->size);
+    else if (st->room == SIZE_MAX) gr_packs_fetch(s->packs, b->data, b->size);
+    else return gr_packs_read(s->packs, b->data, b->size, (char *)s->scratch + st->room);
+    return b->data;
+}
+
 static gr_gemm packed_gemm(const gr_step *s, const state *st, const float *a, const float *bias, const float *residual,
                            float *c)
 {
     const gr_product *p = &st->p;
     return (gr_gemm){.m = s->rows ? s->rows->count : p->m, .n = p->n, .k = p->k, .a = a, .lda = p->a_row,
-                     .packed = st->pack ? st->pack->data : NULL, .plain = s->in[p->b]->data, .plain_row = p->b_row,
+                     .packed = st->pack ? st->pack->data : NULL, .plain = fetch_weights(s, st), .plain_row = p->b_row,
                      .plain_col = p->b_col, .room = (char *)s->scratch + st->inner, .store = st->store, .alpha = p->alpha, .bias = bias,
                      .residual = residual, .act = p->act, .c = c, .ldc = p->n};
-}
-
-/* The weights, in whatever form they are read. */
-static void fetch_weights(const gr_step *s, const state *st)
-{
-    const gr_tensor *b = s->in[st->p.b];
-    if (st->plain) gr_packs_fetch(s->packs, b->data, b->size);
-    else gr_packs_fetch(s->packs, st->pack->data, st->pack->size);
 }
 
 /* A of a product with pairs: its rows rounded, by whoever made them or into scratch. */
@@ -384,7 +395,6 @@ gr_status gr_product_run(const gr_step *s, gr_err *err)
     if (st->dnnl) return gr_dnnl_run(st->dnnl, a, b, c, inner, err);
     const int64_t rows = out->elements / p->n;
     if (st->pack || st->plain) {
-        fetch_weights(s, st);
         gr_gemm g = packed_gemm(s, st, a, bias, residual, c);
         if (st->store == GR_STORE_PAIRS) take_rounded(s, st, &g, false);
         g.rounded = s->rounded_out;
@@ -504,7 +514,6 @@ gr_status gr_products_run(const gr_step *s, gr_err *err)
             take_rounded(&part, st, &together[n], all->scratch[i] == rounded);
             rounded = all->scratch[i];
         }
-        fetch_weights(&part, st);
         n++;
     }
     gr_gemm_run_all(together, n);

@@ -27,6 +27,17 @@ static gr_map *find(gr_map *list, const struct stat *st)
     return NULL;
 }
 
+/* A model may be spread over very many files; those of a program that embeds the library are few. */
+enum { MOST_OPEN = 8 };
+
+static bool may_stay_open(const gr_map *list)
+{
+    int n = 0;
+    for (; list; list = list->next) n += list->fd >= 0;
+    return n < MOST_OPEN;
+}
+
+/* The descriptor becomes the map's, or is left to the caller if that fails. */
 static gr_status map_open(int fd, const struct stat *st, gr_map **list, gr_map **out, gr_err *err)
 {
     if ((uint64_t)st->st_size > SIZE_MAX) return gr_fail(err, GR_EIO, "it is larger than the address space");
@@ -52,6 +63,11 @@ static gr_status map_open(int fd, const struct stat *st, gr_map **list, gr_map *
             return gr_nomem(err);
         }
     }
+    m->fd = fd;
+    if (!may_stay_open(*list)) {
+        close(fd);
+        m->fd = -1;
+    }
     m->next = *list;
     *list = *out = m;
     return GR_OK;
@@ -69,7 +85,7 @@ gr_status gr_map_file(const char *path, gr_map **list, gr_map **out, gr_err *err
     gr_status status = fstat(fd, &st) ? gr_fail(err, GR_EIO, "it cannot be read: %s", strerror(errno)) : GR_OK;
     if (!status) status = check_regular(&st, err);
     if (!status) status = map_open(fd, &st, list, out, err);
-    close(fd);
+    if (status) close(fd);
     return status;
 }
 
@@ -86,6 +102,7 @@ void gr_map_free(gr_map *list)
     for (gr_map *m = list, *next; m; m = next) {
         next = m->next;
         if (m->size) munmap((void *)(uintptr_t)m->data, m->size);
+        if (m->fd >= 0) close(m->fd);
         gr_free(m->fetched);
         gr_free(m->location);
         gr_free(m);
@@ -220,4 +237,23 @@ void gr_map_fetch(const gr_map *maps, const void *address)
 #else
     (void)maps, (void)address;
 #endif
+}
+
+bool gr_map_may_read(const gr_map *maps, const void *data, size_t size)
+{
+    const gr_map *m = map_of(maps, data, size);
+    return m && m->fd >= 0;
+}
+
+bool gr_map_read(const gr_map *maps, const void *data, size_t size, void *to)
+{
+    const gr_map *m = map_of(maps, data, size);
+    if (!m || m->fd < 0) return false;
+    const size_t at = (size_t)((const uint8_t *)data - m->data);
+    for (size_t done = 0; done < size;) {
+        const ssize_t n = pread(m->fd, (char *)to + done, size - done, (off_t)(at + done));
+        if (n <= 0 && !(n < 0 && errno == EINTR)) return false;
+        if (n > 0) done += (size_t)n;
+    }
+    return true;
 }

@@ -15,6 +15,7 @@ typedef struct gr_map {
     uint64_t device, inode; /* which file it is, whatever it is called */
     int64_t modified;       /* when it was last written, in ns */
     char *fetched;          /* by stretch: see gr_map_fetch */
+    int fd;                 /* the open file, for gr_map_read; -1 if it is closed */
     char *location;         /* by which it was last asked for as external data; NULL if never */
 } gr_map;
 
@@ -53,5 +54,11 @@ bool gr_map_may_fetch(const gr_map *maps, const void *data, size_t size);
 /* Make the pages of the stretch around `address`, which lies in one of `maps`, present, if that was not done before: in one
  * go that takes much less time than faults, and threads do not wait for each other. From any thread. */
 void gr_map_fetch(const gr_map *maps, const void *address);
+
+/* Whether gr_map_read can read data .. data + size. */
+bool gr_map_may_read(const gr_map *maps, const void *data, size_t size);
+/* Copy bytes of the file to memory without making pages of the map present: what is read once costs less so than by
+ * mapping and unmapping its pages. From any thread. False if the file cannot be read; the map is as good as before. */
+bool gr_map_read(const gr_map *maps, const void *data, size_t size, void *to);
 
 #endif
