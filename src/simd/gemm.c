@@ -20,6 +20,7 @@ enum {
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t quotient_up(int64_t a, int64_t b) { return a / b + (a % b != 0); }
+static int64_t tile_rows(const gr_gemm *g) { return gr_tile_rows(gr_tiles_best()->rows, g->lda * 4); } /* floats or pairs */
 static int64_t element_size(enum gr_gemm_store s) { return s == GR_STORE_FLOAT || s == GR_STORE_PAIRS ? 4 : 2; }
 
 size_t gr_gemm_packed_size(int64_t k, int64_t n)
@@ -117,7 +118,7 @@ typedef struct part {
 static void rows_of_piece(const gr_gemm *g, const gr_tiles *tiles, gr_tile *t, bool wide, const part *x, int64_t k0,
                           int64_t j, const char *next)
 {
-    const int64_t count = quotient_up(x->end - x->row, tiles->rows);
+    const int64_t count = quotient_up(x->end - x->row, tile_rows(g));
     int64_t row = x->row;
     for (int64_t i = 0; i < count; i++) {
         /* Tiles of even height: a last one of few rows would leave the multipliers idle. */
@@ -155,7 +156,7 @@ static void run_part(const gr_gemm *g, const gr_tiles *tiles, const part *x)
             t.b = b;
             /* Row tiles fetch the next piece into the cache together, each a share, while they compute with this one. */
             t.apart = t.k * width * size / 2;
-            t.pace = quotient_up(width * size, 2 * quotient_up(rows, tiles->rows));
+            t.pace = quotient_up(width * size, 2 * quotient_up(rows, tile_rows(g)));
             t.cols = least(g->n - j, step * width);
             t.bias = g->bias ? g->bias + j : NULL;
             rows_of_piece(g, tiles, &t, wide, x, k0, j, next);
@@ -201,7 +202,7 @@ static cut cut_for(const gr_gemm *g, const gr_tiles *tiles, int threads)
     c.row_blocks = quotient_up(g->m, ROW_BLOCK);
     /* Panels alone do not give every thread work: lower the row blocks. */
     const int64_t wanted = quotient_up((int64_t)threads * UNITS_PER_THREAD, c.groups);
-    if (threads > 1 && c.row_blocks < wanted) c.row_blocks = least(quotient_up(g->m, tiles->rows), wanted);
+    if (threads > 1 && c.row_blocks < wanted) c.row_blocks = least(quotient_up(g->m, tile_rows(g)), wanted);
     return c;
 }
 

@@ -6,8 +6,8 @@
  */
 #include "igemm.h"
 #include "exec/threads.h"
+#include "isa.h"
 #include "itiles.h"
-#include "simd.h"
 #include <pthread.h>
 #include <string.h>
 #if defined(__x86_64__)
@@ -380,7 +380,7 @@ static void run_piece(gr_itile *tile, int64_t rows, const ahead *next, int32_t *
 {
     const gr_itiles *t = best();
     const uint8_t *a = tile->a;
-    const int64_t count = quotient_up(rows, t->rows), size = count < MANY ? 0 : next->size;
+    const int64_t count = quotient_up(rows, gr_tile_rows(t->rows, tile->lda)), size = count < MANY ? 0 : next->size;
     for (int64_t i = 0, at = 0, row = 0, step; i < count; i++, row += step) {
         step = quotient_up(rows - row, count - i); /* of even height */
         for (const int64_t end = size * (i + 1) / count; at < end; at += LINE) __builtin_prefetch(next->from + at, 0, 2);

@@ -32,6 +32,15 @@ typedef struct gr_tile {
 
 enum { GR_TILE_ROWS_MAX = 16 };
 
+/* Rows of A a tile should have, of at most `most`, which lie `stride` bytes apart. Where that is a multiple of a page, the
+ * lines that hold one k of all rows share one set of the first-level cache. It has room for eight, on some CPUs twelve:
+ * twelve rows would push each other out in every step. */
+static inline int64_t gr_tile_rows(int64_t most, int64_t stride)
+{
+    enum { PAGE = 4096, WAYS = 8 };
+    return most > WAYS && stride % PAGE == 0 ? WAYS : most;
+}
+
 typedef struct gr_tiles {
     int width;                       /* columns of a panel */
     int rows;                        /* greatest number of rows of a tile */

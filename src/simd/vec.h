@@ -230,9 +230,6 @@ VINLINE void vtranspose(vf v[GR_LANES])
 
 VINLINE vf vabs(vf x) { return (vf)((vi)x & 0x7FFFFFFF); }
 VINLINE vf vcopysign(vf x, vf sign) { return (vf)(((vi)x & 0x7FFFFFFF) | ((vi)sign & INT32_MIN)); }
-/* The bound if x is beyond it; NaN stays NaN. */
-VINLINE vf vat_most(vf x, float bound) { return vselect(x > vset(bound), vset(bound), x); }
-VINLINE vf vat_least(vf x, float bound) { return vselect(x < vset(bound), vset(bound), x); }
 /* Either is NaN: NaN. */
 VINLINE vf vmax(vf a, vf b) { return vselect((a > b) | (a != a), a, b); }
 VINLINE vf vmin(vf a, vf b) { return vselect((a < b) | (a != a), a, b); }
@@ -287,6 +284,10 @@ VINLINE vf vlesser(vf a, vf b)
     return vselect(a < b, a, b);
 #endif
 }
+
+/* The bound if x is beyond it; NaN stays NaN. */
+VINLINE vf vat_most(vf x, float bound) { return vlesser(vset(bound), x); }
+VINLINE vf vat_least(vf x, float bound) { return vgreater(vset(bound), x); }
 
 /* If none is NaN. */
 VINLINE float vgreatest(vf v)
@@ -417,7 +418,7 @@ VINLINE vf vgelu_tanh(vf x)
     vf u = vfma(x * x, vset(0.0356774081f), vset(0.797884561f));
     return x / (1.0f + vexp(-2.0f * x * u));
 }
-VINLINE vf vrelu(vf x) { return vselect(x < vset(0), vset(0), x); }
+VINLINE vf vrelu(vf x) { return vat_least(x, 0); }
 
 VINLINE vf vsqrt(vf x)
 {
