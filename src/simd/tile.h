@@ -9,6 +9,7 @@
 #define GR_TILE_H
 
 #include "simd.h"
+#include "steps_avx2.h"
 #include "vec.h"
 
 /* EACH_HEIGHT(T): T of every number of rows. */
@@ -29,7 +30,7 @@ enum {
     VECTORS = 2,
     WIDTH = VECTORS * GR_LANES,
     WIDEST = 4 * WIDTH,
-    STEPS = 4, /* of k in one turn of the inner loop, whose addresses and prefetches they share */
+    STEPS = HAS_AVX2_STEPS ? 8 : 4, /* of k in one turn of the inner loop, whose addresses and prefetches they share */
 };
 #define STORE_BYTES(store) ((store) == GR_STORE_FLOAT || (store) == GR_STORE_PAIRS ? 4 : 2)
 
@@ -76,6 +77,22 @@ VINLINE void step(const int rows, const int panels, const enum gr_gemm_store sto
     }
 }
 
+/* STEPS of them or one. */
+VINLINE void steps(const bool all, const int rows, const int panels, const enum gr_gemm_store store,
+                   const char *const *a, int64_t lda, const char *b, int64_t panel, vf (*acc)[4 * VECTORS])
+{
+#if HAS_AVX2_STEPS
+    if (panels == 1 && store == GR_STORE_FLOAT) {
+        avx2_steps(all, rows, a[0], rows > 3 ? a[1] : a[0], lda, b, acc);
+        return;
+    }
+#endif
+    step(rows, panels, store, 0, a, lda, b, panel, acc);
+    if (!all) return;
+    UNROLL
+    for (int i = 1; i < STEPS; i++) step(rows, panels, store, i, a, lda, b, panel, acc);
+}
+
 /* acc += A[rows][k] x B, `panels` panels of it beside each other, `panel` elements apart. With `fetch`, two streams
  * are prefetched, from `ahead` on and from `apart` bytes behind it, `pace` bytes with each k. */
 VINLINE void multiply(const int rows, const int panels, const enum gr_gemm_store store, int64_t k, const void *a0,
@@ -105,14 +122,13 @@ VINLINE void multiply(const int rows, const int panels, const enum gr_gemm_store
             ahead += pace;
             beside += pace;
         }
-        UNROLL
-        for (int i = 0; i < STEPS; i++) step(rows, panels, store, i, a, lda, b, panel, acc);
+        steps(true, rows, panels, store, a, lda, b, panel, acc);
         UNROLL
         for (int r = 0; r < rows; r += 3) a[r / 3] += STEPS * 4;
         b += STEPS * WIDTH * STORE_BYTES(store);
     }
     for (; k > 0; k--) {
-        step(rows, panels, store, 0, a, lda, b, panel, acc);
+        steps(false, rows, panels, store, a, lda, b, panel, acc);
         UNROLL
         for (int r = 0; r < rows; r += 3) a[r / 3] += 4;
         b += WIDTH * STORE_BYTES(store);
