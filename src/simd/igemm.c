@@ -2,7 +2,8 @@
  *
  * Products of bytes over itiles.c. With a' = a + 128 where A is signed and b' = b - 128 where B is not, differences
  * from the zero points stay what they are, and sum (a - za)(b - zb) = sum a'b' - zb' sum a' - za' sum b' + k za' zb'.
- * All of it is counted modulo 2^32. Packed: sums of the columns of b'; for each panel the order of its fours; the panels.
+ * All of it is counted modulo 2^32. Packed: sums of the columns of b'; for each panel the order of its fours; the
+ * panels.
  */
 #include "igemm.h"
 #include "exec/threads.h"
@@ -309,8 +310,12 @@ bool gr_igemm_check(int64_t k, int64_t n, const void *packed)
 
 typedef struct run {
     const gr_igemm *g;
-    bool b_zero; /* some column has a zero point after the shift */
-    int64_t row_blocks, panels;
+    const gr_itiles *t;
+    bool b_zero;                                     /* some column has a zero point after the shift */
+    int64_t row_blocks, panels, pieces, head, panel; /* the sizes of a panel's head and data */
+    const uint8_t *heads;
+    const int8_t *data;
+    int64_t unit, units; /* panels that a thread takes at once, and how many such there are */
 } run;
 
 static uint32_t zero_a(const gr_igemm *g, int64_t row)
@@ -358,7 +363,8 @@ static const uint8_t *rows_of(const gr_igemm *g, int64_t row, int64_t rows, int6
     *lda = g->lda;
     if (!g->a_signed && depth % 4 == 0) return a;
     for (int64_t r = 0; r < rows; r++)
-        for (int64_t i = 0; i < depth; i++) copy[r * GR_ITILE_K + i] = (uint8_t)(a[r * g->lda + i] ^ (g->a_signed ? 0x80 : 0));
+        for (int64_t i = 0; i < depth; i++)
+            copy[r * GR_ITILE_K + i] = (uint8_t)(a[r * g->lda + i] ^ (g->a_signed ? 0x80 : 0));
     *lda = GR_ITILE_K;
     return copy;
 }
@@ -383,7 +389,8 @@ static void run_piece(gr_itile *tile, int64_t rows, const ahead *next, int32_t *
     const int64_t count = quotient_up(rows, gr_tile_rows(t->rows, tile->lda)), size = count < MANY ? 0 : next->size;
     for (int64_t i = 0, at = 0, row = 0, step; i < count; i++, row += step) {
         step = quotient_up(rows - row, count - i); /* of even height */
-        for (const int64_t end = size * (i + 1) / count; at < end; at += LINE) __builtin_prefetch(next->from + at, 0, 2);
+        for (const int64_t end = size * (i + 1) / count; at < end; at += LINE)
+            __builtin_prefetch(next->from + at, 0, 2);
         tile->a = a + row * tile->lda;
         tile->sums = sums + row * tile->stride;
         t->tile[step](tile);
@@ -391,28 +398,61 @@ static void run_piece(gr_itile *tile, int64_t rows, const ahead *next, int32_t *
     tile->a = a;
 }
 
+/* Piece i of panel p. */
+static void place_tile(const run *r, int64_t i, int64_t p, gr_itile *tile)
+{
+    const uint8_t *head = r->heads + p * r->head;
+    memcpy(tile->count, head + i * (int64_t)sizeof(counts), sizeof(counts));
+    tile->order = head + r->pieces * (int64_t)sizeof(counts) + i * (GR_ITILE_K / 4);
+    tile->b = r->data + p * r->panel + i * GR_ITILE_K * r->t->width;
+}
+
+static void fetch_lines(const void *from, int64_t size)
+{
+    for (int64_t at = 0; at < size; at += LINE) __builtin_prefetch((const char *)from + at);
+}
+
+/* Piece i of panels [p0, p1) for one row, several panels side by side; what lies apart from their bytes is fetched. */
+static void run_beside(const run *r, int64_t i, int64_t p0, int64_t p1, int64_t then, const gr_itile *like)
+{
+    gr_itile tiles[GR_ITILE_BESIDE];
+    for (int64_t p = p0, n; p < p1; p += n) {
+        n = least(GR_ITILE_BESIDE, p1 - p);
+        for (int64_t j = 0; j < n; j++) {
+            tiles[j] = *like;
+            tiles[j].sums += (p - p0 + j) * r->t->width;
+            place_tile(r, i, p + j, &tiles[j]);
+            if (n < GR_ITILE_BESIDE) r->t->tile[1](&tiles[j]);
+        }
+        if (n < GR_ITILE_BESIDE) continue;
+        if (i == 0) {
+            const int64_t next = p + n < p1 ? p + n : then;
+            fetch_lines((const int32_t *)r->g->packed + p * r->t->width, n * r->t->width * (int64_t)sizeof(int32_t));
+            if (next) fetch_lines(r->heads + next * r->head, n * r->head);
+        }
+        r->t->beside(tiles);
+    }
+}
+
 /* Panels [p0, p1) of a block of rows; the thread will probably go on with panel `then`. */
 static void run_panels(const run *r, int64_t block, int64_t p0, int64_t p1, int64_t then, work *w)
 {
     const gr_igemm *g = r->g;
-    const gr_itiles *t = best();
-    const int64_t pieces = pieces_of(g->k);
+    const gr_itiles *t = r->t;
     const int64_t first = g->m * block / r->row_blocks, rows = g->m * (block + 1) / r->row_blocks - first;
     const int64_t col = p0 * t->width, cols = least(g->n, p1 * t->width) - col;
-    const uint8_t *heads = (const uint8_t *)g->packed + sums_size(r->panels);
-    const int8_t *data = (const int8_t *)heads + r->panels * head_size(g->k);
-    gr_itile tile = {.stride = GROUP * t->width};
-    for (int64_t i = 0; i < pieces; i++) {
-        const int64_t k = i * GR_ITILE_K;
-        tile.a = rows_of(g, first, rows, k, least(GR_ITILE_K, g->k - k), w->copy, &tile.lda);
+    gr_itile tile = {.sums = w->sums, .stride = GROUP * t->width};
+    for (int64_t i = 0; i < r->pieces; i++) {
+        const int64_t k = i * GR_ITILE_K, depth = least(GR_ITILE_K, g->k - k);
+        tile.a = rows_of(g, first, rows, k, depth, w->copy, &tile.lda);
         tile.first = i == 0;
+        if (r->unit > 1) {
+            run_beside(r, i, p0, p1, then, &tile);
+            continue;
+        }
         for (int64_t p = p0; p < p1; p++) {
-            const uint8_t *head = heads + p * head_size(g->k);
-            memcpy(tile.count, head + i * (int64_t)sizeof(counts), sizeof(counts));
-            tile.order = head + pieces * (int64_t)sizeof(counts) + k / 4;
-            tile.b = data + p * panel_size(g->k) + k * t->width;
-            const ahead next = {data + (p + 1 < p1 ? p + 1 : then) * panel_size(g->k) + k * t->width,
-                                least(GR_ITILE_K, g->k - k) * t->width};
+            place_tile(r, i, p, &tile);
+            const ahead next = {tile.b + ((p + 1 < p1 ? p + 1 : then) - p) * r->panel, depth * t->width};
             run_piece(&tile, rows, &next, w->sums + (p - p0) * t->width);
         }
     }
@@ -423,16 +463,16 @@ static void run_panels(const run *r, int64_t block, int64_t p0, int64_t p1, int6
     }
 }
 
-/* A unit is a panel and a block of rows. */
+/* A unit is a block of rows and a panel, or as many as one row takes at a time. */
 static void run_units(void *user, int64_t first, int64_t end, int64_t next, int thread)
 {
     const run *r = user;
     work w;
     (void)thread;
     while (first < end) {
-        const int64_t panel = first % r->panels, count = least(end - first, r->panels - panel);
-        const int64_t then = first + count < end ? 0 : next % r->panels;
-        run_panels(r, first / r->panels, panel, panel + count, then, &w);
+        const int64_t at = first % r->units, count = least(end - first, r->units - at);
+        const int64_t then = first + count < end ? 0 : next % r->units;
+        run_panels(r, first / r->units, at * r->unit, least((at + count) * r->unit, r->panels), then * r->unit, &w);
         first += count;
     }
 }
@@ -440,12 +480,17 @@ static void run_units(void *user, int64_t first, int64_t end, int64_t next, int 
 void gr_igemm_run(const gr_igemm *g)
 {
     if (g->m <= 0 || g->n <= 0) return;
-    run r = {.g = g, .panels = quotient_up(g->n, best()->width)};
+    run r = {.g = g, .t = best(), .pieces = pieces_of(g->k), .head = head_size(g->k), .panel = panel_size(g->k)};
+    r.panels = quotient_up(g->n, r.t->width);
+    r.heads = (const uint8_t *)g->packed + sums_size(r.panels);
+    r.data = (const int8_t *)r.heads + r.panels * r.head;
     const int64_t zeros = g->b_zero && g->b_zero_step ? g->n : 1;
     for (int64_t j = 0; j < zeros && !r.b_zero; j++) r.b_zero = zero_b(g, j) != 0;
     r.row_blocks = quotient_up(g->m, ROW_BLOCK);
+    r.unit = g->m == 1 && r.t->beside ? GR_ITILE_BESIDE : 1;
+    r.units = quotient_up(r.panels, r.unit);
     const int threads = (double)g->m * (double)g->n * (double)g->k < SMALL_WORK ? 1 : gr_team_size();
-    gr_parallel_parts(r.row_blocks * r.panels, GROUP, threads, run_units, &r);
+    gr_parallel_parts(r.row_blocks * r.units, GROUP / r.unit, threads, run_units, &r);
 }
 
 void gr_igemm_scale(int64_t n, const int32_t *sums, const float *factors, float *to)

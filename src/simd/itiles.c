@@ -101,7 +101,23 @@ VINLINE void rows_of(const gr_itile *t, const int rows, const uint8_t **a)
     }
 }
 
-/* `count` fours, of which each `together` are added up in 16 bits. A word of A serves both halves of the panel. */
+/* Products of one row with `together` fours, added up in 16 bits. A word of A serves both halves of the panel. */
+VINLINE void add_group(const int together, const uint8_t *a, const uint8_t *order, const int8_t *b, vu *acc)
+{
+    vs low = {0}, high = {0};
+    UNROLL
+    for (int j = 0; j < together; j++) {
+        const vi four = four_of(a + 4 * (size_t)order[j]);
+        const vs x = multiply_bytes(four, load_b(b + j * 8 * GR_LANES));
+        const vs y = multiply_bytes(four, load_b(b + (j * 2 + 1) * 4 * GR_LANES));
+        low = j ? low + x : x;
+        high = j ? high + y : y;
+    }
+    acc[0] = add_pairs(acc[0], low);
+    acc[1] = add_pairs(acc[1], high);
+}
+
+/* `count` fours, of which each `together` are added up in 16 bits. */
 VINLINE void add_bytes(const gr_itile *t, const int rows, const int together, int first, int count, vu (*acc)[2])
 {
     const int8_t *b = t->b + (int64_t)first * 4 * WIDTH;
@@ -109,19 +125,7 @@ VINLINE void add_bytes(const gr_itile *t, const int rows, const int together, in
     rows_of(t, rows, a);
     for (; order < end; order += together, b += together * 4 * WIDTH) {
         UNROLL
-        for (int r = 0; r < rows; r++) {
-            vs low = {0}, high = {0};
-            UNROLL
-            for (int j = 0; j < together; j++) {
-                const vi four = four_of(a[r] + 4 * (size_t)order[j]);
-                const vs x = multiply_bytes(four, load_b(b + j * 8 * GR_LANES));
-                const vs y = multiply_bytes(four, load_b(b + (j * 2 + 1) * 4 * GR_LANES));
-                low = j ? low + x : x;
-                high = j ? high + y : y;
-            }
-            acc[r][0] = add_pairs(acc[r][0], low);
-            acc[r][1] = add_pairs(acc[r][1], high);
-        }
+        for (int r = 0; r < rows; r++) add_group(together, a[r], order, b, acc[r]);
     }
 }
 
@@ -157,6 +161,79 @@ VINLINE void tile(const gr_itile *t, const int rows)
     }
     add_wide(t, rows, at, t->count[GR_WIDE_FOUR], acc);
     finish(t, rows, acc);
+}
+
+/* ---- one row by several panels ---- */
+
+enum { BESIDE = GR_ITILE_BESIDE };
+
+/* Where each panel is read. */
+typedef struct places {
+    const int8_t *b[BESIDE];
+    const uint8_t *order[BESIDE];
+} places;
+
+/* One four whose sums of pairs may leave 16 bits: products with even and odd bytes of A are kept apart. */
+VINLINE void add_wide_four(const uint8_t *a, const uint8_t *order, const int8_t *b, vu *acc)
+{
+    const vi four = four_of(a + 4 * (size_t)*order), even = four & spread(0x00FF00FF), odd = four & spread(0xFF00FF00);
+    UNROLL
+    for (int h = 0; h < 2; h++) {
+        acc[h] = add_pairs(acc[h], multiply_bytes(even, load_b(b + h * 4 * GR_LANES)));
+        acc[h] = add_pairs(acc[h], multiply_bytes(odd, load_b(b + h * 4 * GR_LANES)));
+    }
+}
+
+VINLINE int together_in(const enum gr_itile_class class)
+{
+    return class == GR_THREE_FOURS ? 3 : class == GR_TWO_FOURS ? 2 : 1;
+}
+
+VINLINE void add_of(const enum gr_itile_class class, const uint8_t *a, const uint8_t *order, const int8_t *b, vu *acc)
+{
+    if (class == GR_WIDE_FOUR)
+        add_wide_four(a, order, b, acc);
+    else
+        add_group(together_in(class), a, order, b, acc);
+}
+
+/* What all panels have of a class side by side, then what is left in some. */
+VINLINE void add_class(const gr_itile *t, const enum gr_itile_class class, places *at, vu (*acc)[2])
+{
+    const int64_t step = together_in(class);
+    int64_t common = t->count[class];
+    for (int p = 1; p < BESIDE; p++) common = t[p].count[class] < common ? t[p].count[class] : common;
+    for (int64_t i = 0, j = 0; i < common; i += step, j += step * 4 * WIDTH) {
+        __asm__("" : "+r"(i), "+r"(j)); /* two counters instead of two pointers for each panel */
+        UNROLL
+        for (int p = 0; p < BESIDE; p++) add_of(class, t->a, at->order[p] + i, at->b[p] + j, acc[p]);
+    }
+    UNROLL
+    for (int p = 0; p < BESIDE; p++) {
+        const uint8_t *order = at->order[p] + common, *const end = at->order[p] + t[p].count[class];
+        const int8_t *b = at->b[p] + common * 4 * WIDTH;
+        for (; order < end; order += step, b += step * 4 * WIDTH) add_of(class, t->a, order, b, acc[p]);
+        at->order[p] = order;
+        at->b[p] = b;
+    }
+}
+
+static void beside(const gr_itile *t)
+{
+    vu acc[BESIDE][2];
+    places at;
+    UNROLL
+    for (int p = 0; p < BESIDE; p++) {
+        begin(t + p, 1, acc + p);
+        at.b[p] = t[p].b;
+        at.order[p] = t[p].order;
+    }
+    add_class(t, GR_THREE_FOURS, &at, acc);
+    add_class(t, GR_TWO_FOURS, &at, acc);
+    add_class(t, GR_ONE_FOUR, &at, acc);
+    add_class(t, GR_WIDE_FOUR, &at, acc);
+    UNROLL
+    for (int p = 0; p < BESIDE; p++) finish(t + p, 1, acc + p);
 }
 
 #define TILE(rows)                                                                                                     \
@@ -247,10 +324,10 @@ static void range(int64_t n, const float *x, float *low, float *high)
     *high = vgreatest(vgreater(vgreater(a.most, b.most), vgreater(c.most, d.most)));
 }
 
-/* The unit of a column's codes. `most` is the greatest magnitude, `square` the mean square in units of that; `own` is the
- * unit that the column has, which is kept if it serves. Where pairs are added up in 16 bits their mean decides how many
- * are too large for that: below 28 few are, and of most fours two are added up. The greatest code is at least 90 for
- * that, as columns without outliers would lose precision, and at most 127. */
+/* The unit of a column's codes. `most` is the greatest magnitude, `square` the mean square in units of that; `own` is
+ * the unit that the column has, which is kept if it serves. Where pairs are added up in 16 bits their mean decides how
+ * many are too large for that: below 28 few are, and of most fours two are added up. The greatest code is at least 90
+ * for that, as columns without outliers would lose precision, and at most 127. */
 VINLINE vf unit_of(enum gr_itile_bytes bytes, vf most, vf square, vf own)
 {
     const vf small = vmin(vsqrt(square) * (1.0f / 28), vset(1.0f / 90)) * most, least = most / INT8_MAX;
@@ -292,7 +369,8 @@ VINLINE void store_bytes(uint8_t *to, const vi *v)
         _mm_storeu_si128((__m128i *)(to + i * GR_LANES),
                          _mm512_cvtusepi32_epi8(_mm512_max_epi32((__m512i)v[i], _mm512_setzero_si512())));
 #elif GR_LANES == 8 && defined(__AVX2__)
-    const __m256i x = _mm256_packs_epi32((__m256i)v[0], (__m256i)v[1]), y = _mm256_packs_epi32((__m256i)v[2], (__m256i)v[3]);
+    const __m256i x = _mm256_packs_epi32((__m256i)v[0], (__m256i)v[1]),
+                  y = _mm256_packs_epi32((__m256i)v[2], (__m256i)v[3]);
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     _mm256_storeu_si256((__m256i *)to, _mm256_permutevar8x32_epi32(_mm256_packus_epi16(x, y), order));
 #else
@@ -351,8 +429,9 @@ static void finish_row(int64_t n, const int32_t *sums, float row, const float *c
 }
 
 #define AROUND correct, scale, quantize, quantize_panel, quantize_row, finish_row
-#define NAME "bytes in threes " GR_ISA_TEXT(GR_LANES)
-const gr_itiles GR_ISA_SYMBOL(gr_itiles) = {NAME, "panels of " NAME, WIDTH, ROWS, PLAIN, TILES(tile_), AROUND};
+#define NAME   "bytes in threes " GR_ISA_TEXT(GR_LANES)
+const gr_itiles GR_ISA_SYMBOL(gr_itiles) = {
+    NAME, "panels of " NAME, WIDTH, ROWS, PLAIN, TILES(tile_), PLAIN == GR_BYTES_SMALL ? beside : NULL, AROUND};
 
 /* ---- VNNI ---- */
 
@@ -368,7 +447,8 @@ const gr_itiles GR_ISA_SYMBOL(gr_itiles) = {NAME, "panels of " NAME, WIDTH, ROWS
 #endif
 enum { AHEAD = 2048 }; /* bytes of B by which to prefetch, as for floats */
 
-/* All fours are of one class and keep their order. Two results a cycle, each ready after five, take ten sums or more. */
+/* All fours are of one class and keep their order. Two results a cycle, each ready after five, take ten sums or more.
+ */
 #define VNNI_TILE(rows)                                                                                                \
     static VNNI void vnni_##rows(const gr_itile *t)                                                                    \
     {                                                                                                                  \
@@ -409,12 +489,39 @@ VNNI_TILE(11)
 VNNI_TILE(12)
 #endif
 
-const gr_itiles GR_ISA_SYMBOL(gr_itiles_vnni) = {
-    NAME " VNNI", "panels of " NAME " VNNI", WIDTH, VNNI_ROWS, GR_BYTES_ALWAYS,
-    {NULL, vnni_1, vnni_2, vnni_3, vnni_4, vnni_5, vnni_6,
+static VNNI void vnni_beside(const gr_itile *t)
+{
+    vu acc[BESIDE][2];
+    const int8_t *b[BESIDE];
+    const uint8_t *a = t->a;
+    UNROLL
+    for (int p = 0; p < BESIDE; p++) {
+        begin(t + p, 1, acc + p);
+        b[p] = t[p].b;
+    }
+    for (int i = t->count[GR_ONE_FOUR]; i > 0; i--, a += 4) {
+        const vi four = four_of(a);
+        UNROLL
+        for (int p = 0; p < BESIDE; p++) {
+            acc[p][0] = DOT(acc[p][0], four, load_b(b[p]));
+            acc[p][1] = DOT(acc[p][1], four, load_b(b[p] + 4 * GR_LANES));
+            b[p] += 4 * WIDTH;
+        }
+    }
+    UNROLL
+    for (int p = 0; p < BESIDE; p++) finish(t + p, 1, acc + p);
+}
+
+const gr_itiles GR_ISA_SYMBOL(gr_itiles_vnni) = {NAME " VNNI",
+                                                 "panels of " NAME " VNNI",
+                                                 WIDTH,
+                                                 VNNI_ROWS,
+                                                 GR_BYTES_ALWAYS,
+                                                 {NULL, vnni_1, vnni_2, vnni_3, vnni_4, vnni_5, vnni_6,
 #if VNNI_ROWS == 12
-     vnni_7, vnni_8, vnni_9, vnni_10, vnni_11, vnni_12
+                                                  vnni_7, vnni_8, vnni_9, vnni_10, vnni_11, vnni_12
 #endif
-    },
-    AROUND};
+                                                 },
+                                                 vnni_beside,
+                                                 AROUND};
 #endif

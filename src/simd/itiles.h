@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { GR_ITILE_ROWS_MAX = 12, GR_ITILE_WIDTH_MAX = 32, GR_ITILE_K = 1024 };
+enum { GR_ITILE_ROWS_MAX = 12, GR_ITILE_WIDTH_MAX = 32, GR_ITILE_K = 1024, GR_ITILE_BESIDE = 4 };
 
 enum gr_itile_class { GR_THREE_FOURS, GR_TWO_FOURS, GR_ONE_FOUR, GR_WIDE_FOUR, GR_ITILE_CLASSES };
 
@@ -36,6 +36,8 @@ typedef struct gr_itiles {
     int width, rows; /* of a panel; greatest number of a tile */
     enum gr_itile_bytes bytes;
     void (*tile[GR_ITILE_ROWS_MAX + 1])(const gr_itile *t);
+    /* One row by GR_ITILE_BESIDE panels, which memory delivers sooner side by side; NULL: it would not. */
+    void (*beside)(const gr_itile *t);
     /* sums[j] -= a * columns[j] + rest * b_zero[j]; b_zero may be NULL. Modulo 2^32. */
     void (*correct)(int64_t n, uint32_t a, const int32_t *columns, uint32_t rest, const int32_t *b_zero, int32_t *sums);
     void (*scale)(int64_t n, const int32_t *sums, const float *factors, float *to);
