@@ -131,17 +131,25 @@ VINLINE vf add_keys(vf acc, const int64_t deep, const float *q, const int64_t n,
     return acc;
 }
 
+VINLINE void fetch_rows(const float *from, int64_t row, int64_t n)
+{
+    for (int i = 0; i < GR_LANES; i++, from += row)
+        for (int64_t j = 0; j < n; j += 64 / (int64_t)sizeof *from) __builtin_prefetch(from + j);
+}
+
 /* Scores of n keys from `first` on as they are for one query, up to a whole vector of them; the bits are those of packed
- * ones. Values are fetched into the cache meanwhile: all of it comes from memory, and one stream does not fill that. */
+ * ones. The next keys, which are read column by column, are fetched meanwhile, after the last ones the first values. */
 static void scores_in_place(const gr_attend *g, const float *q, int64_t first, int64_t n, float *scores)
 {
     const int64_t whole = g->head / GR_LANES * GR_LANES;
-    const float *k = g->k + first * g->k_row, *v = g->v + first * g->v_row;
-    for (int64_t j = 0; j < n; j += GR_LANES, k += GR_LANES * g->k_row, v += GR_LANES * g->v_row) {
+    const float *k = g->k + first * g->k_row;
+    for (int64_t j = 0; j < n; j += GR_LANES, k += GR_LANES * g->k_row) {
         const int64_t keys = n - j < GR_LANES ? n - j : GR_LANES;
         vf acc = vset(0);
-        for (int64_t i = 0; i < keys; i++)
-            for (int64_t d = 0; d < g->v_head; d += 64 / (int64_t)sizeof *v) __builtin_prefetch(v + i * g->v_row + d);
+        if (j + GR_LANES < n)
+            fetch_rows(k + GR_LANES * g->k_row, g->k_row, g->head);
+        else
+            fetch_rows(g->v + first * g->v_row, g->v_row, g->v_head);
         for (int64_t d = 0; d < whole && keys == GR_LANES; d += GR_LANES)
             acc = add_keys(acc, GR_LANES, q + d, GR_LANES, k + d, g->k_row);
         for (int64_t d = 0; d < whole && keys < GR_LANES; d += GR_LANES)
