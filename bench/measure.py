@@ -13,6 +13,7 @@ import numpy as np
 
 import models
 from peers import Ended, Peer, Roof, each, neighbour, summary, time_shape
+from worker import picked_rows
 
 OWN, BARE, ROOF = "graphrun", "bare", "roof"
 TOLERANCE = 1e-4  # absolute and relative, as for all f32 models
@@ -104,7 +105,8 @@ class Measure:
         return [p for p in (self.ready(row, e, notes) for e in self.engines) if p]
 
     def roof(self, row):
-        return Roof(self.o.command, self.model(row["model"]), self.o.threads, self.engines[OWN][1])
+        return Roof(self.o.command, self.model(row["model"]), self.o.threads, self.engines[OWN][1],
+                    picked_rows if row.get("picked") else None)
 
     # -- one shape, alternating ----------------------------------------------------------------------------------
 

@@ -45,19 +45,22 @@ class Peer:
 
 
 class Roof:
-    """Instead of an engine the machine: the least time for a shape's products and weights, at the speeds that its
-    multipliers (in float32) and its memory have at that moment."""
+    """Instead of an engine the machine: the least time for a shape's products and weights, at the speeds that products
+    whose operands are in first-level caches (in float32) and memory have at that moment. `picked`: the rows of a
+    sequence that are wanted, by batch and tokens; of one sequence only."""
 
     name = "roof"
 
-    def __init__(self, command, model, threads, environment):
-        self.command = [command, "profile", model, "--runs", "1", "--json", "--threads", str(threads), "--shape"]
-        self.environment = {**os.environ, **environment}
+    def __init__(self, command, model, threads, environment, picked=None):
+        self.command = [command, "profile", model, "--runs", "1", "--json", "--threads", str(threads)]
+        self.environment, self.picked = {**os.environ, **environment}, picked
 
     def ask(self, _, shape, times, warm=False):
         batch, tokens = shape[:2]
-        told = subprocess.run([*self.command, f"{batch}x{tokens}"], check=True, capture_output=True,
-                              env=self.environment).stdout
+        order = ["--shape", f"{batch}x{tokens}"]
+        if self.picked:
+            order += ["--positions", ",".join(map(str, self.picked(batch, tokens)))]
+        told = subprocess.run([*self.command, *order], check=True, capture_output=True, env=self.environment).stdout
         return {"seconds": [json.loads(told)["least_seconds"]]}
 
 

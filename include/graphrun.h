@@ -370,7 +370,7 @@ typedef struct gr_step_info {
     const char *kernel; /* "interpreter" where shapes depend on data */
     int rank;           /* of the first output, where its shape is known before the run */
     const int64_t *dims;
-    double flops;       /* floating-point operations of matrix products */
+    double flops;       /* floating-point operations of matrix products, for the rows that were computed */
     size_t bytes;       /* of its operands, each once; 0 where shapes depend on data */
     size_t constant_bytes; /* of these, of the model's constants, as they stand in its file */
     double start, seconds; /* in a profiled run: since its begin, and how long; else 0 */

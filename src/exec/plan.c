@@ -572,12 +572,20 @@ static size_t constant_bytes(const gr_plan *p, const plan_step *ps)
     return bytes;
 }
 
+/* For the rows that the last run had. */
+static double flops_of(const gr_step *s)
+{
+    const gr_rows *r = s->rows;
+    if (!r || !r->count || !(s->op->flags & GR_OP_ROWS)) return s->flops;
+    return s->flops * (double)r->count / ((double)r->batch * (double)r->tokens);
+}
+
 gr_step_info gr_plan_step(const gr_plan *p, size_t i)
 {
     const plan_step *ps = &p->steps[i];
     const gr_step *s = &ps->step;
     gr_step_info info = {.node = ps->node->name, .op = s->op->name, .domain = s->op->domain ? s->op->domain : "",
-                         .output = "", .kernel = s->kernel ? s->kernel->name : "interpreter", .flops = s->flops};
+                         .output = "", .kernel = s->kernel ? s->kernel->name : "interpreter", .flops = flops_of(s)};
     if (!ps->dynamic) {
         const size_t constants = constant_bytes(p, ps);
         info.bytes = operand_bytes(s);

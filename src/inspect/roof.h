@@ -9,7 +9,7 @@
 
 typedef struct gr_roof {
     int threads;
-    double flops;     /* floating-point operations a second, of float32 multiplications and additions in registers */
+    double flops;     /* floating-point operations a second, of float32 products whose operands are in first-level caches */
     double bandwidth; /* bytes a second read from memory */
 } gr_roof;
 

@@ -233,23 +233,8 @@ static void widen(enum gr_gemm_store store, size_t n, const void *x, float *y)
         widen_as(GR_STORE_BFLOAT, n, x, y);
 }
 
-static double multiply(int64_t turns)
-{
-    enum { CHAINS = 12 }; /* more than the multipliers' latency times their number, and few enough for registers */
-    const vf x = vset(0.5f), y = vset(1);
-    vf sums[CHAINS];
-    for (int i = 0; i < CHAINS; i++) sums[i] = vset((float)i);
-    for (int64_t n = 0; n < turns; n++) {
-#pragma GCC unroll 16
-        for (int i = 0; i < CHAINS; i++) sums[i] = vfma(sums[i], x, y);
-    }
-    for (int i = 1; i < CHAINS; i++) sums[0] += sums[i];
-    volatile float used = vsum(sums[0]); /* or a compiler could leave all of it out */
-    (void)used;
-    return 2.0 * CHAINS * GR_LANES * (double)turns;
-}
-
 void GR_ISA_SYMBOL(gr_attend_rows)(const gr_attend *g);
+double GR_ISA_SYMBOL(gr_multiply)(int64_t turns);
 
 const gr_simd GR_ISA_SYMBOL(gr_simd) = {
     .name = GR_ISA_TEXT(GR_ISA),
@@ -269,5 +254,5 @@ const gr_simd GR_ISA_SYMBOL(gr_simd) = {
     .dot = dot,
     .sum = sum,
     .max = max,
-    .multiply = multiply,
+    .multiply = GR_ISA_SYMBOL(gr_multiply),
 };

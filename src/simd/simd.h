@@ -69,8 +69,8 @@ typedef struct gr_simd {
     float (*dot)(size_t n, const float *a, const float *b);
     float (*sum)(size_t n, const float *x);
     float (*max)(size_t n, const float *x);
-    /* Nothing but multiplications and additions in registers, for the speed at which the CPU does them: so many
-     * floating-point operations in `turns` turns. */
+    /* The inner loop of products with operands that stay in the first-level cache, for the speed that no product
+     * exceeds: so many floating-point operations in `turns` turns. */
     double (*multiply)(int64_t turns);
 } gr_simd;
 

@@ -158,6 +158,24 @@ EACH_HEIGHT(TILE)
 static void wide_1(const gr_tile *t) { tile(t, 1, 4); }
 static void wide_2(const gr_tile *t) { tile(t, 2, 2); }
 
+double GR_ISA_SYMBOL(gr_multiply)(int64_t turns);
+
+double GR_ISA_SYMBOL(gr_multiply)(int64_t turns)
+{
+    enum { DEPTH = 128 };
+    static const _Alignas(64) float a[ROWS * DEPTH], b[DEPTH * WIDTH];
+    vf acc[ROWS][4 * VECTORS], sum = vset(0);
+    UNROLL
+    for (int r = 0; r < ROWS; r++) acc[r][0] = acc[r][1] = vset(0);
+    for (int64_t n = 0; n < turns; n++)
+        multiply(ROWS, 1, GR_STORE_FLOAT, DEPTH, a, DEPTH, b, 0, acc, false, NULL, 0, 0);
+    UNROLL
+    for (int r = 0; r < ROWS; r++) sum += acc[r][0] + acc[r][1];
+    volatile float used = vsum(sum); /* or a compiler could leave all of it out */
+    (void)used;
+    return 2.0 * ROWS * WIDTH * DEPTH * (double)turns;
+}
+
 /* GR_LANES columns of B that are contiguous along k, as keys of attention are; zeros for those behind `cols`. */
 VINLINE void transpose_columns(const bool whole, int64_t deep, int64_t cols, const float *b, int64_t col, float *panel)
 {

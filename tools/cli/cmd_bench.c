@@ -149,6 +149,7 @@ static int run(const cli_command *self, int argc, char **argv)
          0},
         {"--runs", "N", CLI_INT, &b.runs, "exactly N runs per shape instead", 1},
         {"--input", "NAME=FILE", CLI_WORDS, &inputs, "an input that is not to be random; repeatable", 0},
+        TRIAL_POSITIONS(b.t),
         {"--json", NULL, CLI_FLAG, &b.json, "print JSON instead of text", 0},
         ENGINE_OPTIONS(b.t.e),
         {0}};

@@ -246,6 +246,7 @@ static int run(const cli_command *self, int argc, char **argv)
         {"--top", "N", CLI_INT, &p.top, "list the N slowest steps (default 12)", 0},
         {"--trace", "FILE", CLI_WORD, &trace, "write the last run as a Chrome trace (JSON)", 0},
         {"--input", "NAME=FILE", CLI_WORDS, &inputs, "an input that is not to be random; repeatable", 0},
+        TRIAL_POSITIONS(p.t),
         {"--json", NULL, CLI_FLAG, &p.json, "print JSON, all steps included", 0},
         ENGINE_OPTIONS(p.t.e),
         {0}};
@@ -276,5 +277,6 @@ const cli_command cli_profile_command = {
     "profile", run, "where the time of a run goes", "graphrun profile MODEL [options]",
     "Runs the model with random token ids of a shape, times every step, and prints for each operator and for\n"
     "the slowest steps: time, share, floating-point speed, bytes of operands per second, and how near that is\n"
-    "to the roof: the least time that the step could take by the multipliers and by memory, both measured at\n"
-    "the start. Operands that stay in a cache can be above 100 %."};
+    "to the roof: the least time that the step could take by the speed of products whose operands are in the\n"
+    "first-level cache and by that of memory, both measured at the start. Operands that stay in a cache can be\n"
+    "above 100 %."};

@@ -2,6 +2,7 @@
  *
  * graphrun MODEL --input …: run a model on lines of token ids, or once on given tensors, and show or write the outputs.
  */
+#include "positions.h"
 #include "run_job.h"
 #include <stdlib.h>
 
@@ -61,22 +62,6 @@ static int widest_name(const run_job *r)
         if (strlen(r->names[i]) > width) width = strlen(r->names[i]);
     return (int)(width < 40 ? width : 40);
 }
-
-/* first, last, mask:ID, or numbers apart by commas. */
-static bool is_positions(const char *text)
-{
-    if (!strcmp(text, "first") || !strcmp(text, "last")) return true;
-    const char *at = strncmp(text, "mask:", 5) ? text : text + 5;
-    for (bool more = true; more;) {
-        const size_t digits = strspn(at, "0123456789");
-        if (!digits || digits > 18) return false;
-        at += digits;
-        more = *at == ',' && at[-1] != ':' && text[0] != 'm';
-        at += more;
-    }
-    return !*at;
-}
-
 
 /* ---- Lines ---- */
 
@@ -364,7 +349,7 @@ static int run(const cli_command *self, int argc, char **argv)
                   names.n ? cli_show(names.items[1]) : "");
     if (job->e.verbose && strcmp(job->e.verbose, "dispatch")) cli_usage(self, "--verbose knows only 'dispatch'");
     if (job->positions && !strcmp(job->positions, "all")) job->positions = NULL;
-    if (job->positions && !is_positions(job->positions))
+    if (job->positions && !cli_is_positions(job->positions))
         cli_usage(self, "--positions is all, first, last, mask:ID or numbers as 0,3,7, not '%s'", cli_show(job->positions));
     if (c.streams_asked > 1024) cli_usage(self, "--streams is at most 1024");
     if (c.streams_asked > 1 && job->e.precision && !strcmp(job->e.precision, "auto"))

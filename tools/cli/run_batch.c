@@ -3,6 +3,7 @@
  * One batch of lines: from a window's lines to the inputs, through a session, and from the outputs to what is shown and
  * kept of each line.
  */
+#include "positions.h"
 #include "run_job.h"
 #include <stdlib.h>
 
@@ -140,18 +141,6 @@ static cli_shown item_place(const run_window *w, size_t item)
 
 /* ---- Positions ---- */
 
-/* Whether position i of a line is wanted. */
-static bool is_wanted(const run_job *job, const cli_ids *ids, const cli_line *line, int64_t i)
-{
-    const char *at = job->positions;
-    if (!strcmp(at, "first")) return i == 0;
-    if (!strcmp(at, "last")) return i == line->length - 1;
-    if (!strncmp(at, "mask:", 5)) return ids->ids[line->first + i] == strtoll(at + 5, NULL, 10);
-    for (char *end; *at; at = *end ? end + 1 : end)
-        if (strtoll(at, &end, 10) == i) return true;
-    return false;
-}
-
 static bool pick_positions(run_stream *s, const run_window *w, const size_t *order, size_t n, gr_err *err)
 {
     const run_job *job = s->job;
@@ -161,7 +150,7 @@ static bool pick_positions(run_stream *s, const run_window *w, const size_t *ord
         const cli_line *line = &w->ids.lines[w->items[order[k]].line];
         s->pick_starts[k] = count;
         for (int64_t i = 0; i < line->length; i++) {
-            if (!is_wanted(job, &w->ids, line, i)) continue;
+            if (!cli_has_position(job->positions, i, line->length, w->ids.ids[line->first + i])) continue;
             s->picks = cli_grow(s->picks, &s->pick_cap, (size_t)count + 1, sizeof *s->picks);
             s->places = cli_grow(s->places, &s->place_cap, (size_t)count + 1, sizeof *s->places);
             s->places[count] = i;

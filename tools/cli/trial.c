@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "trial.h"
+#include "positions.h"
 #include <stdlib.h>
 
 #define VOCABULARY_TRY 1000
@@ -7,6 +8,8 @@
 void trial_open(trial *t, const cli_command *self, const char *path, const cli_list *inputs)
 {
     gr_err err;
+    if (t->positions && (!cli_is_positions(t->positions) || !strncmp(t->positions, "mask", 4)))
+        cli_usage(self, "--positions is first, last or numbers as 0,3,7, not '%s'", cli_show(t->positions));
     double start = cli_now();
     t->vocabulary = VOCABULARY_TRY;
     if (!engine_open(&t->e, path, &err)) {
@@ -29,6 +32,7 @@ void trial_close(trial *t)
     feed_free(&t->f);
     run_inputs_free(&t->in);
     free(t->outputs);
+    free(t->picks);
     engine_close(&t->e);
 }
 
@@ -61,12 +65,27 @@ void trial_shape_text(const cli_sizes *s, char *out, size_t room)
         used += (size_t)snprintf(out + used, room - used, "%s%lld", i ? "x" : "", (long long)s->at[i]);
 }
 
+static bool pick(trial *t, gr_err *err)
+{
+    size_t n = 0;
+    for (int64_t row = 0; row < t->f.rows; row++)
+        for (int64_t i = 0; i < t->f.length; i++) {
+            if (!cli_has_position(t->positions, i, t->f.length, 0)) continue;
+            t->picks = cli_grow(t->picks, &t->pick_cap, n + 1, sizeof *t->picks);
+            t->picks[n++] = row * t->f.length + i;
+        }
+    if (!n)
+        return cli_fail(err, GR_EINVAL, "none of the %lld tokens is at '%s'", (long long)t->f.length, cli_show(t->positions));
+    return gr_session_pick(t->e.session, t->picks, n, err) == GR_OK;
+}
+
 bool trial_feed(trial *t, const cli_sizes *shape, gr_err *err)
 {
     int64_t choices = shape->count == 3       ? shape->at[1]
                       : feed_rank(&t->f) == 3 ? (t->f.choices_fixed > 0 ? t->f.choices_fixed : 2)
                                               : 1;
-    return feed_random(&t->f, shape->at[0], choices, shape->at[shape->count - 1], t->vocabulary, err);
+    return feed_random(&t->f, shape->at[0], choices, shape->at[shape->count - 1], t->vocabulary, err) &&
+           (!t->positions || pick(t, err));
 }
 
 static void name_outputs(trial *t)

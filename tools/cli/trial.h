@@ -12,6 +12,13 @@
 
 enum { TRIAL_SHAPES = 64 };
 
+/* The option that sets trial.positions. */
+#define TRIAL_POSITIONS(t)                                                                                             \
+    {"--positions", "WHICH", CLI_WORD, &(t).positions,                                                                 \
+     "of outputs by token only the rows of these positions of each sequence\nare wanted: first, last or numbers as "   \
+     "0,3,7",                                                                                                          \
+     0}
+
 typedef struct trial {
     engine e;
     run_inputs in;
@@ -20,6 +27,9 @@ typedef struct trial {
     int64_t vocabulary; /* ids are below it */
     gr_named_tensor *outputs;
     size_t output_count;
+    const char *positions; /* of outputs by token, those that are wanted, as in positions.h; NULL: all */
+    int64_t *picks;
+    size_t pick_cap;
     bool look;    /* leave a model whose operators are missing alone: `missing` says so then, and nothing is loaded */
     bool missing;
 } trial;
