@@ -128,7 +128,8 @@ VINLINE void tile_of(const gr_tile *t, const int rows, const int panels, const e
         if (!whole) copy_rows(rows, t->cols, t->c, t->ldc, sums, stride);
         load_sums(rows, panels, whole ? t->c : sums, whole ? t->ldc : stride, acc);
     }
-    multiply(rows, panels, store, t->k, t->a, t->lda, t->b, t->panel, acc, true, t->ahead, t->apart, t->pace);
+    const bool fetch = panels < 4; /* four panels are read as four streams, which prefetching only disturbs */
+    multiply(rows, panels, store, t->k, t->a, t->lda, t->b, t->panel, acc, fetch, t->ahead, t->apart, t->pace);
     if (whole && (!t->last || (t->act == GR_ACT_NONE && !t->rounded))) {
         if (t->last) finish_sums(t, rows, panels, acc);
         store_sums(rows, panels, acc, t->c, t->ldc);
