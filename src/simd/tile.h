@@ -112,7 +112,7 @@ VINLINE void multiply(const int rows, const int panels, const enum gr_gemm_store
             if (pace > 64) { /* as with one tile alone: two lines of each stream */
                 __builtin_prefetch(ahead + pace / 2, 0, 2);
                 __builtin_prefetch(beside + pace / 2, 0, 2);
-                if (GR_LANES == 16 && pace > 128) { /* or four, where a vector is a line */
+                if (2 * WIDTH * STEPS > 128 && pace > 128) { /* or four */
                     __builtin_prefetch(ahead + pace / 4, 0, 2);
                     __builtin_prefetch(beside + pace / 4, 0, 2);
                     __builtin_prefetch(ahead + pace / 4 * 3, 0, 2);
