@@ -2,9 +2,9 @@
  *
  * Parallel loops on threads that a calling thread keeps. Each thread takes one piece after another from a counter, and
  * the caller waits only for those that have taken a piece: a worker whose core another process has taken, or that wakes
- * late, holds nobody up, as it would at the barrier of an OpenMP team. Who waits spins briefly and then sleeps. A
- * worker that was put off its core in the middle of a piece gets the core of the waiting caller, and goes back
- * afterwards.
+ * late, holds nobody up, as it would at the barrier of an OpenMP team. Who waits spins briefly and then sleeps. Workers
+ * keep off the caller's core. One that was put off its own in the middle of a piece gets that of the waiting caller,
+ * and goes back afterwards.
  */
 #define _GNU_SOURCE
 #include "threads.h"
@@ -26,7 +26,6 @@ enum { SPINS = 1000, LINE = 64 };
 enum {
     GLANCE = 200,        /* turns in which a running thread's processor time is seen to grow */
     LOOK_AGAIN = 200000, /* nanoseconds that the caller sleeps before it looks again which workers run */
-    CALM = 64,           /* loops that go by undisturbed before a worker may go where it likes */
 };
 
 /* The gate counts workers in the loop. While OPEN is set more may come; WAITS: the caller sleeps until it is 0. */
@@ -44,7 +43,7 @@ typedef struct worker {
     _Atomic bool within; /* the loop */
     /* The caller's: */
     bool fetched; /* to the caller's core */
-    int calm;     /* loops that it is still kept off the caller's core */
+    int avoids;   /* the core that it is kept off: the caller's, or -1 */
 } worker;
 
 typedef struct team {
@@ -133,6 +132,16 @@ static void *work(void *user)
     }
 }
 
+/* Waking on the caller's core, as it may where others are busy, a worker would wait behind the caller. */
+static void keep_off(worker *w, int core)
+{
+    cpu_set_t others = w->team->cores;
+    if (!w->team->movable || w->avoids == core || !w->id || core < 0 || core >= CPU_SETSIZE) return;
+    CPU_CLR(core, &others);
+    sched_setaffinity(w->id, sizeof others, &others);
+    w->avoids = core;
+}
+
 static void call(worker *w)
 {
     atomic_fetch_add(&w->calls, 1);
@@ -168,7 +177,7 @@ static team *team_new(int wanted)
     pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are for the program's threads */
     for (int i = 0; i < wanted; i++) {
         worker *w = &t->workers[i];
-        *w = (worker){.team = t, .number = i + 1};
+        *w = (worker){.team = t, .number = i + 1, .avoids = -1};
         if (pthread_create(&w->thread, NULL, work, w)) break;
         t->count++;
     }
@@ -223,24 +232,19 @@ static void fetch_worker(team *t)
     }
 }
 
-/* Fetched workers back to where they were, and for a while not to our core: waking there, they would wait behind us. */
+/* Fetched workers back to where they were. */
 static void send_back(team *t)
 {
     for (int i = 0; i < t->count; i++) {
         worker *w = &t->workers[i];
-        if (w->fetched) {
-            cpu_set_t there, others = t->cores;
-            const int core = w->core, here = sched_getcpu();
-            CPU_ZERO(&there);
-            CPU_SET(core, &there);
-            sched_setaffinity(w->id, sizeof there, &there);
-            if (here >= 0 && here < CPU_SETSIZE) CPU_CLR(here, &others);
-            sched_setaffinity(w->id, sizeof others, &others);
-            w->fetched = false;
-            w->calm = CALM;
-        } else if (w->calm > 0 && --w->calm == 0) {
-            sched_setaffinity(w->id, sizeof t->cores, &t->cores);
-        }
+        if (!w->fetched) continue;
+        cpu_set_t there;
+        CPU_ZERO(&there);
+        CPU_SET(w->core, &there);
+        sched_setaffinity(w->id, sizeof there, &there);
+        w->fetched = false;
+        w->avoids = -1;
+        keep_off(w, sched_getcpu());
     }
 }
 
@@ -274,7 +278,11 @@ void gr_parallel(int64_t items, int threads, gr_piece *piece, void *user)
     t->user = user;
     atomic_store(&t->next, 0);
     atomic_store(&t->gate, OPEN);
-    for (int i = 0; i < t->count && i < threads - 1; i++) call(&t->workers[i]);
+    const int here = sched_getcpu();
+    for (int i = 0; i < t->count && i < threads - 1; i++) {
+        keep_off(&t->workers[i], here);
+        call(&t->workers[i]);
+    }
     inside = true;
     take_pieces(t, 0);
     inside = false;
