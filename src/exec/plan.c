@@ -6,6 +6,7 @@
 #include "exec/grow.h"
 #include "exec/packs.h"
 #include "exec/rounded.h"
+#include "exec/strides.h"
 #include "exec/rows.h"
 #include "exec/threads.h"
 #include <stdio.h>
@@ -295,7 +296,7 @@ static gr_status choose_kernel(gr_plan *p, plan_step *ps, gr_err *err)
     const bool by_rows = (s->op->flags & (GR_OP_ROWS | GR_OP_KEY_ROWS | GR_OP_ANY_ROWS | GR_OP_POOL_ROWS)) && (s->rows || s->key_rows);
     for (const gr_kernel *k = s->op->kernels; k->name; k++) {
         s->scratch_size = 0;
-        s->takes_row = s->gives_row = 0;
+        s->takes_row = s->gives_row = s->takes_apart = s->gives_apart = 0;
         s->state = NULL;
         const unsigned long failures = gr_malloc_failures();
         if (!k->prepare || k->prepare(s, &why)) {
@@ -434,6 +435,7 @@ static gr_status make_plan(gr_plan *p, gr_err *err)
         if (status != GR_OK) return gr_fail_at(p->steps[i].node->op, p->steps[i].node->name, status, err);
     }
     GR_TRY(gr_rounded_place(p, err));
+    GR_TRY(gr_strides_place(p, err));
     GR_TRY(place_copies(p, err));
     p->homes = GR_NEWS(p->arena, p->nbuffers, char *);
     if (p->options.profile && !(p->times = GR_NEWS(p->arena, p->nsteps + 1, double))) return gr_nomem(err);

@@ -228,6 +228,14 @@ static bool take_plain(gr_step *s, state *st, const gr_pack_key *key, gr_packs *
     return st->plain;
 }
 
+/* Rows of A and of C may have gaps behind them. */
+static void offer_gaps(gr_step *s, const state *st)
+{
+    const gr_product *p = &st->p;
+    if (p->a == 0 && st->converted[A] == SIZE_MAX && p->a_row == p->k) s->takes_apart = p->k;
+    if (st->result == SIZE_MAX && p->addend < 0 && p->residual < 0) s->gives_apart = p->n;
+}
+
 bool gr_product_prepare_packed(gr_step *s, const gr_product *p, gr_why *why)
 {
     if (!computes(s, p, why)) return false;
@@ -250,6 +258,7 @@ bool gr_product_prepare_packed(gr_step *s, const gr_product *p, gr_why *why)
             gr_packs_free(st->own);
             return gr_decline(why, "out of memory for packed weights");
         }
+        if (j.store != GR_STORE_PAIRS) offer_gaps(s, st);
     } else {
         const gr_gemm_batch g = batch_of(p);
         size_t bytes;
@@ -367,10 +376,12 @@ static gr_gemm packed_gemm(const gr_step *s, const state *st, const float *a, co
                            float *c)
 {
     const gr_product *p = &st->p;
-    return (gr_gemm){.m = s->rows ? s->rows->count : p->m, .n = p->n, .k = p->k, .a = a, .lda = p->a_row,
+    return (gr_gemm){.m = s->rows ? s->rows->count : p->m, .n = p->n, .k = p->k, .a = a,
+                     .lda = s->in_stride ? s->in_stride : p->a_row,
                      .packed = st->pack ? st->pack->data : NULL, .plain = fetch_weights(s, st), .plain_row = p->b_row,
                      .plain_col = p->b_col, .room = (char *)s->scratch + st->inner, .store = st->store, .alpha = p->alpha, .bias = bias,
-                     .residual = residual, .act = p->act, .c = c, .ldc = p->n};
+                     .residual = residual, .act = p->act, .c = c,
+                     .ldc = s->out_stride ? s->out_stride : p->n};
 }
 
 /* A of a product with pairs: its rows rounded, by whoever made them or into scratch. */

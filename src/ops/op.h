@@ -120,6 +120,10 @@ typedef struct gr_step {
     bool gives_only, only_rounded; /* nobody reads the floats of output 0 */
     const void *rounded_in;        /* at run, or NULL */
     void *rounded_out;             /* at run: where they are wanted, or NULL */
+    /* Floats in a row of input 0, or of output 0, if the kernel can read, or write, rows that are further apart; else 0.
+     * At run the distance of such rows in floats, or 0: they are dense. */
+    int64_t takes_apart, gives_apart;
+    int64_t in_stride, out_stride;
     struct gr_exec *exec; /* limits, cancel and the interpreter for subgraphs; NULL in unit tests */
 } gr_step;
 

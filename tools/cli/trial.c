@@ -75,7 +75,8 @@ static bool pick(trial *t, gr_err *err)
             t->picks[n++] = row * t->f.length + i;
         }
     if (!n)
-        return cli_fail(err, GR_EINVAL, "none of the %lld tokens is at '%s'", (long long)t->f.length, cli_show(t->positions));
+        return cli_fail(err, GR_EINVAL, "none of the %lld tokens is at '%s'", (long long)t->f.length,
+                        cli_show(t->positions));
     return gr_session_pick(t->e.session, t->picks, n, err) == GR_OK;
 }
 
