@@ -100,6 +100,7 @@ VINLINE void multiply(const int rows, const int panels, const enum gr_gemm_store
                       const char *ahead, int64_t apart, int64_t pace)
 {
     const char *b = b0, *a[(ROWS + 2) / 3], *beside = fetch ? ahead + apart : NULL;
+    _Static_assert(2 * WIDTH * STEPS <= 256, "no more than four lines of each stream are fetched in a turn");
     lda *= 4;
     panel *= STORE_BYTES(store);
     pace *= STEPS;
