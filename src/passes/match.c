@@ -238,13 +238,14 @@ static bool find_match(const gr_rule *rule, const pattern *t, gr_graph *g, gr_no
 gr_status gr_apply_rule(gr_graph *g, const gr_rule *rule, int *hits, gr_err *err)
 {
     enum { MAX_PATTERNS = 32 };
-    pattern *pool = gr_calloc((size_t)MAX_PATTERNS * MAX_PATTERN_NODES, sizeof *pool), *roots[MAX_PATTERNS];
-    attempt *a = gr_calloc(1, sizeof *a);
     int n = 0;
+    while (n < MAX_PATTERNS && rule->patterns[n]) n++;
+    pattern *pool = gr_malloc((size_t)n * MAX_PATTERN_NODES * sizeof *pool), *roots[MAX_PATTERNS];
+    attempt *a = gr_malloc(sizeof *a);
     gr_status status = pool && a ? GR_OK : gr_nomem(err);
-    for (; status == GR_OK && n < MAX_PATTERNS && rule->patterns[n]; n++) {
-        parser p = {rule->patterns[n], pool + (size_t)n * MAX_PATTERN_NODES, 0};
-        if (!(roots[n] = parse(&p)) || roots[n]->commutative > MAX_COMMUTATIVE)
+    for (int i = 0; status == GR_OK && i < n; i++) {
+        parser p = {rule->patterns[i], pool + (size_t)i * MAX_PATTERN_NODES, 0};
+        if (!(roots[i] = parse(&p)) || roots[i]->commutative > MAX_COMMUTATIVE)
             status = gr_fail(err, GR_EINVAL, "pattern of rule %s is too long", rule->name);
     }
     for (gr_node *node = g->first, *next; status == GR_OK && node && !gr_pass_stopped(g); node = next) {
