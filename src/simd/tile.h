@@ -51,6 +51,20 @@ VINLINE vf load_b(const char *b, const enum gr_gemm_store store)
     return *(const vf_any *)b;
 }
 
+/* A row of a panel. bfloat16 is the upper half of a float, so two columns in one lane need two instructions, not four:
+ * the vectors are the even and the odd columns then, and so are the sums, which turn() puts in order. */
+VINLINE void load_row(const char *b, const enum gr_gemm_store store, vf *to)
+{
+    if (store == GR_STORE_BFLOAT) {
+        const vu both = (vu) * (const vf_any *)b;
+        to[0] = (vf)(both << 16);
+        to[1] = (vf)(both & 0xFFFF0000);
+        return;
+    }
+    UNROLL
+    for (int v = 0; v < VECTORS; v++) to[v] = load_b(b + v * GR_LANES * STORE_BYTES(store), store);
+}
+
 /* An element of A in all lanes. */
 VINLINE vf spread(const char *a, const enum gr_gemm_store store)
 {
@@ -66,8 +80,7 @@ VINLINE void step(const int rows, const int panels, const enum gr_gemm_store sto
     __asm__ volatile("" ::: "memory"); /* no loads for several steps at once: they would take the registers of sums */
     vf bv[4 * VECTORS];
     UNROLL
-    for (int v = 0; v < panels * VECTORS; v++)
-        bv[v] = load_b(b + v / VECTORS * panel + (at * WIDTH + v % VECTORS * GR_LANES) * STORE_BYTES(store), store);
+    for (int p = 0; p < panels; p++) load_row(b + p * panel + at * WIDTH * STORE_BYTES(store), store, bv + p * VECTORS);
     UNROLL
     for (int r = 0; r < rows; r++) {
         const vf av = spread(a[r / 3] + r % 3 * lda + at * 4, store);

@@ -97,6 +97,23 @@ VINLINE void store_sums(const int rows, const int panels, vf (*acc)[4 * VECTORS]
     }
 }
 
+/* Sums of columns as multiply() has them, or `back` in their order. */
+VINLINE void turn(const bool back, const int rows, const int panels, const enum gr_gemm_store store,
+                  vf (*acc)[4 * VECTORS])
+{
+    if (store != GR_STORE_BFLOAT) return;
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        UNROLL
+        for (int v = 0; v < panels * VECTORS; v += VECTORS) {
+            if (back)
+                vzip(&acc[r][v], &acc[r][v + 1]);
+            else
+                vunzip(&acc[r][v], &acc[r][v + 1]);
+        }
+    }
+}
+
 /* The epilogue without an activation, in registers. */
 VINLINE void finish_sums(const gr_tile *t, const int rows, const int panels, vf (*acc)[4 * VECTORS])
 {
@@ -127,9 +144,11 @@ VINLINE void tile_of(const gr_tile *t, const int rows, const int panels, const e
     } else {
         if (!whole) copy_rows(rows, t->cols, t->c, t->ldc, sums, stride);
         load_sums(rows, panels, whole ? t->c : sums, whole ? t->ldc : stride, acc);
+        turn(false, rows, panels, store, acc);
     }
     const bool fetch = panels < 4; /* four panels are read as four streams, which prefetching only disturbs */
     multiply(rows, panels, store, t->k, t->a, t->lda, t->b, t->panel, acc, fetch, t->ahead, t->apart, t->pace);
+    turn(true, rows, panels, store, acc);
     if (whole && (!t->last || (t->act == GR_ACT_NONE && !t->rounded))) {
         if (t->last) finish_sums(t, rows, panels, acc);
         store_sums(rows, panels, acc, t->c, t->ldc);

@@ -228,6 +228,37 @@ VINLINE void vtranspose(vf v[GR_LANES])
 #endif
 }
 
+/* Elements of x and y in turn: the first half of them in x, the rest in y. And back. */
+VINLINE void vzip(vf *x, vf *y)
+{
+    const vf a = *x, b = *y;
+#if GR_LANES == 16
+    *x = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    *y = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+#elif GR_LANES == 8
+    *x = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+    *y = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+#else
+    *x = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+    *y = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+#endif
+}
+
+VINLINE void vunzip(vf *x, vf *y)
+{
+    const vf a = *x, b = *y;
+#if GR_LANES == 16
+    *x = __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    *y = __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+#elif GR_LANES == 8
+    *x = __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14);
+    *y = __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+#else
+    *x = __builtin_shufflevector(a, b, 0, 2, 4, 6);
+    *y = __builtin_shufflevector(a, b, 1, 3, 5, 7);
+#endif
+}
+
 VINLINE vf vabs(vf x) { return (vf)((vi)x & 0x7FFFFFFF); }
 VINLINE vf vcopysign(vf x, vf sign) { return (vf)(((vi)x & 0x7FFFFFFF) | ((vi)sign & INT32_MIN)); }
 /* Either is NaN: NaN. */
