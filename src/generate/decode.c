@@ -25,13 +25,12 @@ gr_status gr_decode_new(gr_decode *x, gr_arena *arena, gr_err *err)
 
 /* ---- memory ---- */
 
+enum { LINE = 64 };
+
 void gr_decode_end(gr_decode *x)
 {
-    for (size_t i = 0; i < x->d->ncaches; i++) {
-        gr_free_aligned(x->cache[i], x->cache_size[i]);
-        gr_free_aligned(x->spare[i], x->cache_size[i]);
-        x->cache[i] = x->spare[i] = NULL;
-    }
+    gr_free_pages(x->block, x->block_size);
+    x->block = NULL;
     for (int f = 0; f < FEEDS; f++) {
         gr_free(x->feed[f]);
         x->feed[f] = NULL;
@@ -58,23 +57,31 @@ static bool row_elements(const gr_cache_role *c, int64_t tokens, int64_t *out)
     return gr_elements(c->rank, dims, out);
 }
 
+/* In one block, which has huge pages where one cache is too small for them. It is zeros. */
 static gr_status new_caches(gr_decode *x, gr_err *err)
 {
+    const size_t copies = x->in_place ? 1 : 2;
+    size_t room;
+    x->block_size = 0;
     for (size_t i = 0; i < x->d->ncaches; i++) {
         const gr_cache_role *c = &x->d->caches[i];
         int64_t elements;
         size_t bytes;
         if (!row_elements(c, GR_SLACK + x->capacity, &elements) || __builtin_mul_overflow(elements, x->rows, &elements) ||
-            !gr_bytes(c->dtype, elements, &bytes))
+            !gr_bytes(c->dtype, elements, &bytes) || !gr_mul(bytes / LINE + 1, copies * LINE, &room) ||
+            !gr_add(x->block_size, room, &x->block_size))
             return gr_fail(err, GR_ELIMIT, "a cache of %lld tokens would not fit into memory", (long long)x->capacity);
         x->cache_size[i] = bytes;
-        x->cache[i] = gr_malloc_aligned(bytes);
-        x->spare[i] = x->in_place ? NULL : gr_malloc_aligned(bytes);
-        if (!x->cache[i] || (!x->spare[i] && !x->in_place))
-            return gr_fail(err, GR_ENOMEM, "out of memory for a cache of %zu bytes", bytes);
-        memset(x->cache[i], 0, bytes);
         x->cache_bytes += bytes;
         if (bytes > x->aside_size) x->aside_size = bytes;
+    }
+    char *at = x->block = gr_malloc_pages(x->block_size);
+    if (!at) return gr_fail(err, GR_ENOMEM, "out of memory for a cache of %zu bytes", x->block_size);
+    for (size_t i = 0; i < x->d->ncaches; i++) {
+        room = (x->cache_size[i] / LINE + 1) * LINE;
+        x->cache[i] = at;
+        x->spare[i] = x->in_place ? NULL : at + room;
+        at += room * copies;
     }
     if (!x->in_place || x->beams < 2) return GR_OK;
     x->aside = gr_malloc_aligned(x->aside_size);

@@ -29,6 +29,8 @@ typedef struct gr_decode {
     int64_t *lasts;                           /* [rows]: of a run, the places of the last tokens */
     void *feed[4];                            /* ids, mask, positions, types: [rows, GR_SLACK + capacity] */
     char **cache, **spare;                    /* of each pair; spare: the other buffer where it is copied */
+    void *block;                              /* that they all lie in */
+    size_t block_size;
     size_t *cache_size, aside_size;
     void *aside;                              /* for rows that are reordered, as large as the largest cache */
     size_t cache_bytes;
