@@ -445,7 +445,7 @@ const gr_itiles GR_ISA_SYMBOL(gr_itiles) = {
 #define DOT(acc, a, b) (vu) _mm256_dpbusd_avx_epi32((__m256i)(acc), (__m256i)(a), (__m256i)(b))
 #define VNNI_ROWS      6
 #endif
-enum { AHEAD = 2048 }; /* bytes of B by which to prefetch, as for floats */
+enum { AHEAD = 2048 }; /* bytes of B by which to prefetch */
 
 /* All fours are of one class and keep their order. Two results a cycle, each ready after five, take ten sums or more.
  */
