@@ -20,6 +20,7 @@ enum {
     LINE = 64,              /* bytes of the cache */
     MANY = 6,               /* tiles of rows from which on fetching a panel early pays */
     GROUP = 8,              /* panels whose sums are kept together */
+    SHORT = 2, LONG = 8,    /* the same of one row, in units of several panels side by side */
     SMALL_WORK = 256 * 1024 /* multiplications below which waking other threads costs more than they save */
 };
 
@@ -412,25 +413,31 @@ static void fetch_lines(const void *from, int64_t size)
     for (int64_t at = 0; at < size; at += LINE) __builtin_prefetch((const char *)from + at);
 }
 
-/* Piece i of panels [p0, p1) for one row, several panels side by side; what lies apart from their bytes is fetched. */
-static void run_beside(const run *r, int64_t i, int64_t p0, int64_t p1, int64_t then, const gr_itile *like)
+/* Panels [p0, p1) for one row. Several stretches of them are read side by side, as memory delivers long streams soonest;
+ * what lies apart from their bytes is fetched. */
+static void run_beside(const run *r, int64_t p0, int64_t p1, work *w)
 {
-    gr_itile tiles[GR_ITILE_BESIDE];
-    for (int64_t p = p0, n; p < p1; p += n) {
-        n = least(GR_ITILE_BESIDE, p1 - p);
-        for (int64_t j = 0; j < n; j++) {
-            tiles[j] = *like;
-            tiles[j].sums += (p - p0 + j) * r->t->width;
-            place_tile(r, i, p + j, &tiles[j]);
-            if (n < GR_ITILE_BESIDE) r->t->tile[1](&tiles[j]);
+    const gr_igemm *g = r->g;
+    const int64_t width = r->t->width, length = (p1 - p0) / GR_ITILE_BESIDE, single = p1 - p0 - GR_ITILE_BESIDE * length;
+    gr_itile tiles[GR_ITILE_BESIDE] = {{.stride = 0}};
+    for (int64_t step = 0; step < length + single; step++) {
+        const int64_t n = step < length ? GR_ITILE_BESIDE : 1;
+        const int64_t first = p0 + step + (step < length ? 0 : (GR_ITILE_BESIDE - 1) * length);
+        for (int64_t i = 0; i < r->pieces; i++) {
+            const int64_t k = i * GR_ITILE_K;
+            const uint8_t *a = rows_of(g, 0, 1, k, least(GR_ITILE_K, g->k - k), w->copy, &tiles[0].lda);
+            for (int64_t j = 0; j < n; j++) {
+                const int64_t p = first + j * length;
+                tiles[j].a = a;
+                tiles[j].first = i == 0;
+                tiles[j].sums = w->sums + (p - p0) * width;
+                place_tile(r, i, p, &tiles[j]);
+                if (i > 0) continue;
+                fetch_lines((const int32_t *)g->packed + p * width, width * (int64_t)sizeof(int32_t));
+                fetch_lines(r->heads + (p + 1) * r->head, r->head);
+            }
+            (n > 1 ? r->t->beside : r->t->tile[1])(tiles);
         }
-        if (n < GR_ITILE_BESIDE) continue;
-        if (i == 0) {
-            const int64_t next = p + n < p1 ? p + n : then;
-            fetch_lines((const int32_t *)r->g->packed + p * r->t->width, n * r->t->width * (int64_t)sizeof(int32_t));
-            if (next) fetch_lines(r->heads + next * r->head, n * r->head);
-        }
-        r->t->beside(tiles);
     }
 }
 
@@ -441,15 +448,12 @@ static void run_panels(const run *r, int64_t block, int64_t p0, int64_t p1, int6
     const gr_itiles *t = r->t;
     const int64_t first = g->m * block / r->row_blocks, rows = g->m * (block + 1) / r->row_blocks - first;
     const int64_t col = p0 * t->width, cols = least(g->n, p1 * t->width) - col;
-    gr_itile tile = {.sums = w->sums, .stride = GROUP * t->width};
-    for (int64_t i = 0; i < r->pieces; i++) {
+    gr_itile tile = {.stride = GROUP * t->width};
+    if (r->unit > 1) run_beside(r, p0, p1, w);
+    for (int64_t i = 0; i < r->pieces && r->unit == 1; i++) {
         const int64_t k = i * GR_ITILE_K, depth = least(GR_ITILE_K, g->k - k);
         tile.a = rows_of(g, first, rows, k, depth, w->copy, &tile.lda);
         tile.first = i == 0;
-        if (r->unit > 1) {
-            run_beside(r, i, p0, p1, then, &tile);
-            continue;
-        }
         for (int64_t p = p0; p < p1; p++) {
             place_tile(r, i, p, &tile);
             const ahead next = {tile.b + ((p + 1 < p1 ? p + 1 : then) - p) * r->panel, depth * t->width};
@@ -490,7 +494,8 @@ void gr_igemm_run(const gr_igemm *g)
     r.unit = g->m == 1 && r.t->beside ? GR_ITILE_BESIDE : 1;
     r.units = quotient_up(r.panels, r.unit);
     const int threads = (double)g->m * (double)g->n * (double)g->k < SMALL_WORK ? 1 : gr_team_size();
-    gr_parallel_parts(r.row_blocks * r.units, GROUP / r.unit, threads, run_units, &r);
+    const int64_t fair = r.units / (4 * threads), most = r.unit == 1 ? GROUP : fair > SHORT ? least(fair, LONG) : SHORT;
+    gr_parallel_parts(r.row_blocks * r.units, most, threads, run_units, &r);
 }
 
 void gr_igemm_scale(int64_t n, const int32_t *sums, const float *factors, float *to)
