@@ -159,18 +159,22 @@ class Measure:
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **environment})
             return time.perf_counter() - start
 
+    def first_result(self, engine, row, shape):
+        """In a process of its own, which has begun before."""
+        with contextlib.closing(self.spawn(engine)) as peer:
+            return self.load(peer, row, shape)["first"]
+
     def start(self, row, shape, notes):
         self.close()
         seconds, shape = {}, parse_shape(shape)
         self.model(row["model"], row.get("plan", False))
         for _ in range(self.o.repeats):
             for engine in self.engines:
-                with contextlib.closing(self.spawn(engine)) as peer:
-                    try:
-                        taken = self.run_command(row, shape) if engine == OWN else self.load(peer, row, shape)["first"]
-                        seconds.setdefault(engine, []).append(taken)
-                    except Ended as end:
-                        notes.append(str(end))
+                try:
+                    taken = self.run_command(row, shape) if engine == OWN else self.first_result(engine, row, shape)
+                    seconds.setdefault(engine, []).append(taken)
+                except Ended as end:
+                    notes.append(str(end))
         return {engine: summary(s) for engine, s in seconds.items()}
 
     # -- many shapes in one process ------------------------------------------------------------------------------
