@@ -376,11 +376,22 @@ static gr_gemm packed_gemm(const gr_step *s, const state *st, const float *a, co
                            float *c)
 {
     const gr_product *p = &st->p;
-    return (gr_gemm){.m = s->rows ? s->rows->count : p->m, .n = p->n, .k = p->k, .a = a,
+    return (gr_gemm){.m = s->rows ? s->rows->count : p->m,
+                     .n = p->n,
+                     .k = p->k,
+                     .a = a,
                      .lda = s->in_stride ? s->in_stride : p->a_row,
-                     .packed = st->pack ? st->pack->data : NULL, .plain = fetch_weights(s, st), .plain_row = p->b_row,
-                     .plain_col = p->b_col, .room = (char *)s->scratch + st->inner, .store = st->store, .alpha = p->alpha, .bias = bias,
-                     .residual = residual, .act = p->act, .c = c,
+                     .packed = st->pack ? st->pack->data : NULL,
+                     .plain = fetch_weights(s, st),
+                     .plain_row = p->b_row,
+                     .plain_col = p->b_col,
+                     .room = (char *)s->scratch + st->inner,
+                     .store = st->store,
+                     .alpha = p->alpha,
+                     .bias = bias,
+                     .residual = residual,
+                     .act = p->act,
+                     .c = c,
                      .ldc = s->out_stride ? s->out_stride : p->n};
 }
 

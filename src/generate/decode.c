@@ -98,7 +98,8 @@ gr_status gr_decode_begin(gr_decode *x, int64_t rows, int64_t beams, int64_t cap
     x->rounded = x->in_place && x->d->mask.name && x->d->positions.name;
     size_t cells, wide;
     if (!gr_mul((size_t)rows, (size_t)capacity + GR_SLACK, &cells) || !gr_mul(cells, sizeof(int64_t), &wide))
-        return gr_fail(err, GR_ELIMIT, "%lld rows of %lld tokens would not fit into memory", (long long)rows, (long long)capacity);
+        return gr_fail(err, GR_ELIMIT, "%lld rows of %lld tokens would not fit into memory", (long long)rows,
+                       (long long)capacity);
     x->tokens = gr_calloc(cells, sizeof *x->tokens);
     x->start = gr_calloc((size_t)rows, sizeof *x->start);
     x->lasts = gr_calloc((size_t)rows, sizeof *x->lasts);
@@ -132,7 +133,8 @@ static void feed(gr_decode *x, const run *r, int which, const gr_input_role *rol
         const int64_t row = r->first + i * r->step, start = x->start[row];
         for (int64_t k = 0; k < width; k++) {
             const int64_t column = r->end - width + k, position = column > start ? column - start : 0;
-            const int64_t values[FEEDS] = {which == IDS ? x->tokens[row * x->capacity + column] : 0, column >= start, position, 0};
+            const int64_t values[FEEDS] = {which == IDS ? x->tokens[row * x->capacity + column] : 0, column >= start,
+                                           position, 0};
             gr_decode_put(role->dtype, x->feed[which], i * width + k, values[which]);
         }
     }
@@ -185,7 +187,8 @@ static gr_status keep_logits(gr_decode *x, const run *r, const gr_tensor_view *t
                        gr_show(x->d->logits), (long long)r->count);
     size_t bytes;
     x->vocab = vocab;
-    if (!x->logits && (!gr_mul((size_t)x->vocab * sizeof(float), (size_t)x->rows, &bytes) || !(x->logits = gr_malloc(bytes))))
+    if (!x->logits &&
+        (!gr_mul((size_t)x->vocab * sizeof(float), (size_t)x->rows, &bytes) || !(x->logits = gr_malloc(bytes))))
         return gr_nomem(err);
     for (int64_t i = 0; i < r->count; i++)
         memcpy(x->logits + (r->first + i * r->step) * x->vocab, (const float *)t->data + ((i + 1) * new - 1) * x->vocab,
@@ -276,7 +279,9 @@ gr_status gr_decode_prompts(gr_decode *x, gr_err *err)
     }
     x->past = x->end - x->start[0];
     for (int64_t i = 0; i < x->rows; i++)
-        if (i % x->beams) memcpy(x->logits + i * x->vocab, x->logits + (i - i % x->beams) * x->vocab, (size_t)x->vocab * sizeof(float));
+        if (i % x->beams)
+            memcpy(x->logits + i * x->vocab, x->logits + (i - i % x->beams) * x->vocab,
+                   (size_t)x->vocab * sizeof(float));
     if (!x->cached) return GR_OK;
     if (!x->in_place) spread_rows(x);
     for (size_t k = 0; x->in_place && k < x->d->ncaches; k++)

@@ -237,7 +237,8 @@ static void run_groups(const products *p, place x, int64_t end, const char *next
         plain_item(g, gr_tiles_best(), first, last, thread);
     else
         run_part(g, gr_tiles_best(),
-                 &(part){g->m * x.block / c->row_blocks, g->m * (x.block + 1) / c->row_blocks, first, last, g->packed, 0, next});
+                 &(part){g->m * x.block / c->row_blocks, g->m * (x.block + 1) / c->row_blocks, first, last, g->packed,
+                         0, next});
 }
 
 static const char *panels_of(const products *p, place x)
