@@ -68,15 +68,19 @@ def ratios(row, figures):
 
 
 def bound(row, figures, peers):
-    """The greatest ratio that the machine allows against the best of these peers: at the roof. None without one."""
+    """What the best of these peers / graphrun would be if graphrun took no longer than the roof, and than its products
+    alone: {where: ratio}."""
     values = [figures[p]["value"] for p in peers if p in figures]
-    if not values or ROOF not in figures:
-        return None
-    return figures[ROOF]["value"] / max(values) if row["kind"] == "sentences" else min(values) / figures[ROOF]["value"]
+    if not values:
+        return {}
+    at = {"at the roof": ROOF, "with its products alone": BARE}
+    rate = row["kind"] == "sentences"
+    return {where: figures[name]["value"] / max(values) if rate else min(values) / figures[name]["value"]
+            for where, name in at.items() if name in figures}
 
 
 def judge(row, figures, ratio):
-    """The aims in words and whether they are reached: yes, no, or the bound if even the roof does not reach them. A dash
+    """The aims in words and whether they are reached: yes, no, or the bound that does not reach them either. A dash
     where what they compare with is missing."""
     words, reached = [], []
     for what, asked in row.get("aim", {}).items():
@@ -104,8 +108,10 @@ def judge(row, figures, ratio):
 
 
 def verdict(reached, asked, most=None):
-    if reached is False and most is not None and most < asked:
-        return f"no: {most:.2f} at the roof"
+    """yes, no or a dash; of what is out of reach, the first bound that says so."""
+    for where, ratio in (most or {}).items():
+        if reached is False and ratio < asked:
+            return f"no: {ratio:.2f} {where}"
     return {True: "yes", False: "no", None: "–"}[reached]
 
 
