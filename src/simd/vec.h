@@ -185,23 +185,31 @@ VINLINE void vadd_product_pairs(vf *sum, vf a, vf b)
 #endif
 }
 
+/* Elements of x and y in turn: the first half of them in x, the rest in y. */
+VINLINE void vzip(vf *x, vf *y)
+{
+    const vf a = *x, b = *y;
+#if GR_LANES == 16
+    *x = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    *y = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+#elif GR_LANES == 8
+    *x = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+    *y = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+#else
+    *x = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+    *y = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+#endif
+}
+
 /* v[2 i] and v[2 i + 1] become the elements of v[i] and v[i + GR_LANES / 2] in turn. */
 VINLINE void vinterleave(vf *v)
 {
     vf x[GR_LANES];
     for (int i = 0; i < GR_LANES; i++) x[i] = v[i];
     for (int i = 0; i < GR_LANES / 2; i++) {
-        const vf a = x[i], b = x[i + GR_LANES / 2];
-#if GR_LANES == 16
-        v[2 * i] = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-        v[2 * i + 1] = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-#elif GR_LANES == 8
-        v[2 * i] = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
-        v[2 * i + 1] = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
-#else
-        v[2 * i] = __builtin_shufflevector(a, b, 0, 4, 1, 5);
-        v[2 * i + 1] = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-#endif
+        v[2 * i] = x[i];
+        v[2 * i + 1] = x[i + GR_LANES / 2];
+        vzip(&v[2 * i], &v[2 * i + 1]);
     }
 }
 
@@ -228,22 +236,7 @@ VINLINE void vtranspose(vf v[GR_LANES])
 #endif
 }
 
-/* Elements of x and y in turn: the first half of them in x, the rest in y. And back. */
-VINLINE void vzip(vf *x, vf *y)
-{
-    const vf a = *x, b = *y;
-#if GR_LANES == 16
-    *x = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-    *y = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-#elif GR_LANES == 8
-    *x = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
-    *y = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
-#else
-    *x = __builtin_shufflevector(a, b, 0, 4, 1, 5);
-    *y = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-#endif
-}
-
+/* The inverse of vzip. */
 VINLINE void vunzip(vf *x, vf *y)
 {
     const vf a = *x, b = *y;
