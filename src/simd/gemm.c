@@ -12,7 +12,7 @@
 
 enum {
     K_BLOCK = 1536,         /* of 128 to 3072 the best: short pieces cost more in passes over C than the cache saves */
-    ROW_BLOCK = 96,         /* with those of A, a piece of a panel and C an item stays in the second-level cache */
+    ROW_BLOCK = 72,         /* with those of A, a piece of a panel and C an item stays in the second-level cache */
     SMALL_WORK = 64 * 1024, /* multiplications below which waking other threads costs more than they save */
     UNITS_PER_THREAD = 8,   /* so that a thread that is disturbed leaves others something to do */
     MOST_PANELS = 8,        /* that a thread takes at a time: their columns of C stay in the cache */

@@ -31,6 +31,7 @@
 #define SUMS_5     SUMS_4, SUM(4)
 #define SUMS_6     SUMS_5, SUM(5)
 #define EIGHT(S)   S(0) S(1) S(2) S(3) S(4) S(5) S(6) S(7)
+#define SIXTEEN(S) EIGHT(S) S(8) S(9) S(10) S(11) S(12) S(13) S(14) S(15)
 #define STEPS_IN_ASM(steps, rows)                                                                                      \
     __asm__ volatile(steps                                                                                             \
                      : SUMS_##rows                                                                                     \
@@ -38,14 +39,16 @@
                      : "memory", "xmm13", "xmm14", "xmm15")
 #define CASE(rows)                                                                                                     \
     case rows:                                                                                                         \
-        if (eight)                                                                                                     \
+        if (count == 16)                                                                                               \
+            STEPS_IN_ASM(SIXTEEN(STEP_##rows), rows);                                                                  \
+        else if (count == 8)                                                                                           \
             STEPS_IN_ASM(EIGHT(STEP_##rows), rows);                                                                    \
         else                                                                                                           \
             STEPS_IN_ASM(STEP_##rows(0), rows);                                                                        \
         break;
 
-/* One step of k or eight, of `rows` rows, `lda` bytes apart, of which a3 is the fourth, for a panel of floats. */
-VINLINE void avx2_steps(const bool eight, const int rows, const char *a, const char *a3, int64_t lda, const char *b,
+/* 16 steps of k, 8 or 1, of `rows` rows, `lda` bytes apart, of which a3 is the fourth, for a panel of floats. */
+VINLINE void avx2_steps(const int count, const int rows, const char *a, const char *a3, int64_t lda, const char *b,
                         vf (*acc)[8])
 {
     switch (rows) {

@@ -30,7 +30,6 @@ enum {
     VECTORS = 2,
     WIDTH = VECTORS * GR_LANES,
     WIDEST = 4 * WIDTH,
-    STEPS = HAS_AVX2_STEPS ? 8 : 4, /* of k in one turn of the inner loop, whose addresses and prefetches they share */
 };
 #define STORE_BYTES(store) ((store) == GR_STORE_FLOAT || (store) == GR_STORE_PAIRS ? 4 : 2)
 
@@ -90,20 +89,35 @@ VINLINE void step(const int rows, const int panels, const enum gr_gemm_store sto
     }
 }
 
-/* STEPS of them or one. */
-VINLINE void steps(const bool all, const int rows, const int panels, const enum gr_gemm_store store,
-                   const char *const *a, int64_t lda, const char *b, int64_t panel, vf (*acc)[4 * VECTORS])
+/* `count` of them; moves the pointers behind them. */
+VINLINE void steps(const int count, const int rows, const int panels, const enum gr_gemm_store store, const char **a,
+                   int64_t lda, const char **b, int64_t panel, vf (*acc)[4 * VECTORS])
 {
 #if HAS_AVX2_STEPS
-    if (panels == 1 && store == GR_STORE_FLOAT) {
-        avx2_steps(all, rows, a[0], rows > 3 ? a[1] : a[0], lda, b, acc);
-        return;
-    }
+    if (panels == 1 && store == GR_STORE_FLOAT)
+        avx2_steps(count, rows, a[0], rows > 3 ? a[1] : a[0], lda, *b, acc);
+    else
 #endif
-    step(rows, panels, store, 0, a, lda, b, panel, acc);
-    if (!all) return;
+    {
+        UNROLL
+        for (int i = 0; i < count; i++) step(rows, panels, store, i, a, lda, *b, panel, acc);
+    }
     UNROLL
-    for (int i = 1; i < STEPS; i++) step(rows, panels, store, i, a, lda, b, panel, acc);
+    for (int r = 0; r < rows; r += 3) a[r / 3] += count * 4;
+    *b += count * WIDTH * STORE_BYTES(store);
+}
+
+enum { LINE = 64 };
+
+/* The lines of `bytes` bytes from p and from p + apart on into the second-level cache; returns what is behind them. */
+VINLINE const char *fetch_lines(const char *p, int64_t apart, int64_t bytes)
+{
+    int64_t at = 0;
+    do {
+        __builtin_prefetch(p + at, 0, 2);
+        __builtin_prefetch(p + apart + at, 0, 2);
+    } while ((at += LINE) < bytes);
+    return p + bytes;
 }
 
 /* acc += A[rows][k] x B, `panels` panels of it beside each other, `panel` elements apart. With `fetch`, two streams
@@ -112,41 +126,24 @@ VINLINE void multiply(const int rows, const int panels, const enum gr_gemm_store
                       int64_t lda, const void *b0, int64_t panel, vf (*acc)[4 * VECTORS], const bool fetch,
                       const char *ahead, int64_t apart, int64_t pace)
 {
-    const char *b = b0, *a[(ROWS + 2) / 3], *beside = fetch ? ahead + apart : NULL;
-    _Static_assert(2 * WIDTH * STEPS <= 256, "no more than four lines of each stream are fetched in a turn");
+    const char *b = b0, *a[(ROWS + 2) / 3];
     lda *= 4;
     panel *= STORE_BYTES(store);
-    pace *= STEPS;
     UNROLL
     for (int r = 0; r < rows; r += 3) a[r / 3] = (const char *)a0 + r * lda;
-    for (; k >= STEPS; k -= STEPS) {
-        if (fetch) {
-            __builtin_prefetch(ahead, 0, 2);
-            __builtin_prefetch(beside, 0, 2);
-            if (pace > 64) { /* as with one tile alone: two lines of each stream */
-                __builtin_prefetch(ahead + pace / 2, 0, 2);
-                __builtin_prefetch(beside + pace / 2, 0, 2);
-                if (2 * WIDTH * STEPS > 128 && pace > 128) { /* or four */
-                    __builtin_prefetch(ahead + pace / 4, 0, 2);
-                    __builtin_prefetch(beside + pace / 4, 0, 2);
-                    __builtin_prefetch(ahead + pace / 4 * 3, 0, 2);
-                    __builtin_prefetch(beside + pace / 4 * 3, 0, 2);
-                }
-            }
-            ahead += pace;
-            beside += pace;
+    /* Steps of one turn share its addresses and prefetches. More than 16 do not fit where decoded instructions are kept,
+     * in a half of it if another thread has the core, too; few row tiles have many lines to fetch in a turn. */
+    if (HAS_AVX2_STEPS && panels == 1 && store == GR_STORE_FLOAT && pace <= 2 * LINE / 16)
+        for (; k >= 16; k -= 16) {
+            if (fetch) ahead = fetch_lines(ahead, apart, 16 * pace);
+            steps(16, rows, panels, store, a, lda, &b, panel, acc);
         }
-        steps(true, rows, panels, store, a, lda, b, panel, acc);
-        UNROLL
-        for (int r = 0; r < rows; r += 3) a[r / 3] += STEPS * 4;
-        b += STEPS * WIDTH * STORE_BYTES(store);
+    const int some = HAS_AVX2_STEPS ? 8 : 4;
+    for (; k >= some; k -= some) {
+        if (fetch) ahead = fetch_lines(ahead, apart, some * pace);
+        steps(some, rows, panels, store, a, lda, &b, panel, acc);
     }
-    for (; k > 0; k--) {
-        steps(false, rows, panels, store, a, lda, b, panel, acc);
-        UNROLL
-        for (int r = 0; r < rows; r += 3) a[r / 3] += 4;
-        b += WIDTH * STORE_BYTES(store);
-    }
+    for (; k > 0; k--) steps(1, rows, panels, store, a, lda, &b, panel, acc);
 }
 
 #endif

@@ -146,6 +146,11 @@ VINLINE void tile_of(const gr_tile *t, const int rows, const int panels, const e
         load_sums(rows, panels, whole ? t->c : sums, whole ? t->ldc : stride, acc);
         turn(false, rows, panels, store, acc);
     }
+    const float *end = t->last && t->residual ? t->residual : t->c; /* what the epilogue reads or stores to */
+    if (end) {
+        UNROLL
+        for (int r = 0; r < rows; r++) __builtin_prefetch(end + r * t->ldc);
+    }
     const bool fetch = panels < 4; /* four panels are read as four streams, which prefetching only disturbs */
     multiply(rows, panels, store, t->k, t->a, t->lda, t->b, t->panel, acc, fetch, t->ahead, t->apart, t->pace);
     turn(true, rows, panels, store, acc);
