@@ -15,7 +15,7 @@ import re
 import sys
 import tomllib
 
-from measure import BARE, OWN, ROOF, Measure, parse_shape
+from measure import BARE, OWN, ROOF, Measure, bare, parse_shape
 from peers import Ended, Peer
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -68,15 +68,18 @@ def ratios(row, figures):
 
 
 def bound(row, figures, peers):
-    """What the best of these peers / graphrun would be if graphrun took no longer than the roof, and than its products
-    alone: {where: ratio}."""
-    values = [figures[p]["value"] for p in peers if p in figures]
-    if not values:
-        return {}
-    at = {"at the roof": ROOF, "with its products alone": BARE}
-    rate = row["kind"] == "sentences"
-    return {where: figures[name]["value"] / max(values) if rate else min(values) / figures[name]["value"]
-            for where, name in at.items() if name in figures}
+    """What the best of these peers / graphrun would be if graphrun took no longer than the roof, and than the products
+    alone of the engine that is fastest at them: {where: ratio}."""
+    best = max if row["kind"] == "sentences" else min
+    values = {name: figure["value"] for name, figure in figures.items()}
+    theirs = [values[p] for p in peers if p in values]
+    bounds = {"at the roof": [ROOF], "with the fastest engine's products alone": [bare(e) for e in (OWN, *PEERS)]}
+    found = {}
+    for where, names in bounds.items():
+        least = [values[n] for n in names if n in values]
+        if theirs and least:
+            found[where] = best(least) / best(theirs) if best is max else best(theirs) / best(least)
+    return found
 
 
 def judge(row, figures, ratio):
@@ -125,6 +128,8 @@ def remarks(row, figures, computes):
         if "settled" in figure and name == OWN:
             said.append(f"graphrun after ten shapes {show('memory', figure['settled'])}")
     for name in PEERS:
+        if bare(name) in figures:
+            said.append(f"bare products of {TITLES[name]} {show(row['kind'], figures[bare(name)]['value'])}")
         want = row.get("precision", "f32")
         if name in figures and computes[name][want] != want:
             said.append(f"{TITLES[name]} computes in {computes[name][want]}")

@@ -28,6 +28,11 @@ WEIGHT_BYTES = {"f32": 4, "bf16": 2, "int8": 1}
 WORDS, SPREAD, LONGEST = 22, 0.55, 128  # median, log-normal spread and most of the tokens of a sentence; the mean is 25
 
 
+def bare(engine):
+    """The name of an engine that runs the layers' products alone."""
+    return BARE if engine == OWN else f"{BARE} {engine}"
+
+
 def parse_shape(text):
     size, _, share = text.partition("@")
     return [*map(int, size.split("x")), float(share or 1)]
@@ -134,7 +139,7 @@ class Measure:
         shape = parse_shape(shape)
         values = self.check_values(row, peers, shape, notes)
         if row.get("bare"):
-            peers.append(self.ready(row, OWN, notes, "bert-products", "f32", BARE))
+            peers += [self.ready(row, e, notes, "bert-products", "f32", bare(e)) for e in self.engines]
         if row.get("roof"):
             peers.append(self.roof(row))
         with neighbour(row.get("neighbour")):

@@ -50,7 +50,7 @@ def quantise(path, source):
 
 
 def bare_products(path, sizes):
-    """The matrix products of the layers and nothing else: what no engine with these kernels can beat."""
+    """The matrix products of the layers and nothing else: what no engine can beat with its kernels."""
     h, width, rng = sizes.hidden, sizes.hidden // sizes.heads, np.random.default_rng(0)
     nodes, weights, outputs = [], [], []
 

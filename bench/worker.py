@@ -47,6 +47,12 @@ def make_lengths(rng, batch, tokens, share):
     return lengths
 
 
+FREE_DIMS = {  # of the inputs of bare products, which dims are free
+    "x": ("tokens", None), "query": ("batch", None, "sequence", None), "value": ("batch", None, "sequence", None),
+    "key": ("batch", None, None, "sequence"),
+}
+
+
 def make_inputs(declared, vocabulary, batch, tokens, share=1, lengths=None):
     """Random values for the inputs that the model declares; masks say which tokens are real."""
     rng = np.random.default_rng([batch, tokens])
@@ -63,7 +69,8 @@ def make_inputs(declared, vocabulary, batch, tokens, share=1, lengths=None):
         elif name == "token_type_ids":
             inputs[name] = np.zeros((batch, tokens), np.int64)
         else:
-            shape = [sizes.get(d, d) for d in dims]
+            free = FREE_DIMS[name]  # not all engines keep the names
+            shape = [d if isinstance(d, int) else sizes[f] for d, f in zip(dims, free)]
             inputs[name] = rng.standard_normal(shape, np.float32) * np.float32(FLOAT_STD)
     return inputs
 
