@@ -23,6 +23,8 @@ SHAPES_A_TURN = 10
 BUCKETS = 20  # of random shapes, by their number of tokens
 BATCHES = (8, 32, 128, -1024)  # rows, or tokens with their padding
 UNSORTED_BATCH = 32
+PART = 1000  # sentences, after which the next engine has its turn
+ROOF_ROWS = 32  # of the mean length
 PROMPT, NEW = 128, 64
 WEIGHT_BYTES = {"f32": 4, "bf16": 2, "int8": 1}
 WORDS, SPREAD, LONGEST = 22, 0.55, 128  # median, log-normal spread and most of the tokens of a sentence; the mean is 25
@@ -233,32 +235,29 @@ class Measure:
     # -- sentences -----------------------------------------------------------------------------------------------
 
     def sentences(self, row, _, notes):
-        """Tokens per second; padding is no token."""
+        """Tokens per second; padding is no token. The engines take turns with parts of the sentences, each with the way
+        to batch that was its fastest before."""
         rng = np.random.default_rng(0)
         lengths = np.clip(rng.lognormal(np.log(WORDS), SPREAD, self.o.sentences), 3, LONGEST).astype(int).tolist()
-        rates = {}
+        parts, mean = max(1, len(lengths) // PART), round(sum(lengths) / len(lengths))
 
-        def measure(peer):
-            batches = BATCHES if row["sorted"] or peer.name == OWN else [UNSORTED_BATCH]
+        def rate(peer, batch, turn):
             given = sorted(lengths) if row["sorted"] or peer.name == OWN else lengths
-            for batch in batches:
-                seconds = peer.ask("sentences", lengths=given, batch=batch)["seconds"]
-                rates.setdefault(peer.name, {}).setdefault(batch, []).append(sum(lengths) / seconds)
+            return peer.ask("sentences", lengths=given, batch=batch, part=turn % parts, parts=parts)["rate"]
 
-        def measure_roof(shape):
-            seconds = self.roof(row).ask("run", shape=shape, times=1)["seconds"][0]
-            rates.setdefault(ROOF, {}).setdefault(shape[0], []).append(shape[0] * shape[1] / seconds)
+        def fastest(peer):
+            ways = BATCHES if row["sorted"] or peer.name == OWN else [UNSORTED_BATCH]
+            return max(ways, key=lambda batch: max(rate(peer, batch, turn) for turn in range(2)))
 
-        peers = self.contestants(row, notes)
-        for _ in range(max(2, self.o.turns // 3)):
-            each(peers, notes, measure)
+        peers, rates = self.contestants(row, notes), {}
+        batch = each(peers, notes, fastest)
+        for turn in range(max(parts, self.o.turns)):
+            for name, value in each(peers, notes, lambda p: rate(p, batch[p.name], turn)).items():
+                rates.setdefault(name, []).append(value)
             if row.get("roof") and not (row.get("precision") == "bf16" and has_bf16()):
-                measure_roof([32, round(sum(lengths) / len(lengths))])
-        figures = {}
-        for name in rates:
-            best = max(rates[name], key=lambda batch: statistics.median(rates[name][batch]))
-            figures[name] = {"value": statistics.median(rates[name][best]), "batch": best}
-        return figures
+                least = self.roof(row).ask("run", shape=[ROOF_ROWS, mean], times=1)["seconds"][0]
+                rates.setdefault(ROOF, []).append(ROOF_ROWS * mean / least)
+        return {name: {"value": statistics.median(r), "batch": batch.get(name)} for name, r in rates.items()}
 
     # -- generation ----------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ A shape is [batch, tokens] or [batch, tokens, share]: then that share of the tok
                                                 -> {"seconds": [..]}    warm: after a run that is not counted
     {"do": "save", "shape": [b, s], "to": f}    -> {}                   outputs as .npz, for the comparison of values
     {"do": "shapes", "list": [[b, s], ..]}      -> {"seconds": [..]}    one run of each
-    {"do": "sentences", "lengths": [..], "batch": n}
+    {"do": "sentences", "lengths": [..], "batch": n, "part": i, "parts": m}
                                                 -> {"seconds": s}       batches of n, or of |n| tokens if n < 0
     {"do": "generate", "prompt": n, "new": n}   -> {"first": s, "step": s, "tokens": [..]}
     {"do": "memory"}                            -> {"anonymous": bytes} above what the process had before load
@@ -157,13 +157,13 @@ class Worker:
             seconds.append(self.timed_run())
         return {"seconds": seconds}
 
-    def do_sentences(self, lengths, batch):
-        """The making of random ids is not counted."""
-        inputs = [make_inputs(self.declared, self.vocabulary, len(part), max(part), lengths=part)
-                  for part in batches(lengths, batch)]
+    def do_sentences(self, lengths, batch, part, parts):
+        """Tokens per second of every m-th batch from the i-th on. The making of random ids is not counted."""
+        chosen = list(batches(lengths, batch))[part::parts]
+        inputs = [make_inputs(self.declared, self.vocabulary, len(rows), max(rows), lengths=rows) for rows in chosen]
         start = time.perf_counter()
         self.engine.run_each(inputs)
-        return {"seconds": time.perf_counter() - start}
+        return {"rate": sum(map(sum, chosen)) / (time.perf_counter() - start)}
 
     def do_generate(self, prompt, new):
         ids = np.random.default_rng(prompt).integers(0, self.vocabulary, prompt).tolist()
