@@ -15,7 +15,7 @@ import re
 import sys
 import tomllib
 
-from measure import BARE, OWN, ROOF, Measure, bare, parse_shape
+from measure import BARE, OWN, ROOF, Measure, bare, dense, parse_shape
 from peers import Ended, Peer
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -82,6 +82,15 @@ def bound(row, figures, peers):
     return found
 
 
+def on_top(figures):
+    """How much greater the better peer's ratio is than that of the better one of a dense model; None without peers."""
+    best = lambda name: min((figures[name(p)]["value"] for p in PEERS if name(p) in figures), default=None)
+    theirs, dense_ones = best(str), best(dense)
+    if theirs is None or dense_ones is None:
+        return None
+    return theirs / figures[OWN]["value"] / (dense_ones / figures[dense(OWN)]["value"])
+
+
 def judge(row, figures, ratio):
     """The aims in words and whether they are reached: yes, no, or the bound that does not reach them either. A dash
     where what they compare with is missing."""
@@ -91,6 +100,10 @@ def judge(row, figures, ratio):
             against = [ratio[p] for p in PEERS if p in ratio]
             words.append(f"≥ {asked:g}")
             reached.append(verdict(min(against) >= asked if against else None, asked, bound(row, figures, PEERS)))
+        elif what == "dense":
+            words.append(f"≥ {asked:g} on top of the dense ratio")
+            top = on_top(figures)
+            reached.append(verdict(top >= asked if top else None, asked))
         elif what == "own":
             words.append(f"≤ {asked:g} itself")
             reached.append(verdict(figures[OWN]["value"] <= asked, asked))
@@ -127,6 +140,10 @@ def remarks(row, figures, computes):
             said.append(f"{TITLES[name]}'s tokens differ after {figure['same_tokens']}")
         if "settled" in figure and name == OWN:
             said.append(f"graphrun after ten shapes {show('memory', figure['settled'])}")
+    if dense(OWN) in figures:
+        times = [f"{TITLES[e]} {show(row['kind'], figures[dense(e)]['value'])}" for e in (OWN, *PEERS)
+                 if dense(e) in figures]
+        said.append(f"dense {', '.join(times)}; {on_top(figures) or 1:.2f} on top of it")
     for name in PEERS:
         if bare(name) in figures:
             said.append(f"bare products of {TITLES[name]} {show(row['kind'], figures[bare(name)]['value'])}")

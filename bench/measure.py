@@ -35,6 +35,11 @@ def bare(engine):
     return BARE if engine == OWN else f"{BARE} {engine}"
 
 
+def dense(engine):
+    """The name of an engine that runs a model whose rows are all read."""
+    return f"dense {engine}"
+
+
 def parse_shape(text):
     size, _, share = text.partition("@")
     return [*map(int, size.split("x")), float(share or 1)]
@@ -108,7 +113,7 @@ class Measure:
             self.peers.pop(key).close()
 
     def contestants(self, row, notes):
-        self.close(but=(row["model"],))
+        self.close(but=(row["model"], row.get("dense")))
         return [p for p in (self.ready(row, e, notes) for e in self.engines) if p]
 
     def roof(self, row):
@@ -142,6 +147,8 @@ class Measure:
         values = self.check_values(row, peers, shape, notes)
         if row.get("bare"):
             peers += [self.ready(row, e, notes, "bert-products", "f32", bare(e)) for e in self.engines]
+        if row.get("dense"):
+            peers += [self.ready(row, e, notes, row["dense"], name=dense(e)) for e in self.engines]
         if row.get("roof"):
             peers.append(self.roof(row))
         with neighbour(row.get("neighbour")):
