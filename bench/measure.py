@@ -15,7 +15,7 @@ import models
 from peers import Ended, Peer, Roof, each, neighbour, summary, time_shape
 from worker import picked_rows
 
-OWN, BARE, ROOF = "graphrun", "bare", "roof"
+OWN, BARE, ROOF, FAIR = "graphrun", "bare", "roof", "fair"  # fair: as alone, on the cores that a neighbour leaves
 TOLERANCE = 1e-4  # absolute and relative, as for all f32 models
 MOST_ROWS, MOST_TOKENS = 8, 512  # of random shapes
 SETTLED = 10  # shapes after which memory and latencies are expected to stay
@@ -153,6 +153,9 @@ class Measure:
             peers.append(self.roof(row))
         with neighbour(row.get("neighbour")):
             figures = time_shape([p for p in peers if p], shape, self.o.turns, notes)
+        if row.get("neighbour"):
+            alone = time_shape(peers[:1], shape, self.o.turns, notes)[OWN]["value"]
+            figures[FAIR] = {"value": alone * self.o.threads / min(self.o.threads, len(os.sched_getaffinity(0)) - 0.5)}
         for name, figure in figures.items():
             figure.update(values.get(name, {}))
         return figures
@@ -272,7 +275,7 @@ class Measure:
         key = "generate", row["model"], row.get("precision", "f32")
         if key not in self.shared:
             peers, answers = self.contestants(row, notes), {}
-            for _ in range(1 + max(2, self.o.turns // 2)):
+            for _ in range(1 + self.o.turns):  # the first is not counted
                 for name, answer in each(peers, notes, lambda p: p.ask("generate", prompt=PROMPT, new=NEW)).items():
                     answers.setdefault(name, []).append(answer)
             self.shared[key] = {p.name: answers[p.name][1:] for p in peers}
