@@ -18,9 +18,10 @@ gr_status gr_pass_duplicates(gr_graph *g, int *hits, gr_err *err);     /* weight
 gr_status gr_pass_common(gr_graph *g, int *hits, gr_err *err);         /* equal nodes on equal inputs */
 gr_status gr_pass_reshape(gr_graph *g, int *hits, gr_err *err);        /* shape arithmetic out of the graph */
 gr_status gr_pass_expand(gr_graph *g, int *hits, gr_err *err);         /* operands keep their small shape */
+gr_status gr_pass_quant_operators(gr_graph *g, int *hits, gr_err *err); /* operators on codes as pairs, for int8 sessions */
 gr_status gr_pass_quant_pairs(gr_graph *g, int *hits, gr_err *err);    /* activations to codes and back, for int8 sessions */
 gr_status gr_pass_quant_weights(gr_graph *g, int *hits, gr_err *err);  /* weights of few bits in one spelling */
-gr_status gr_pass_quant_nbits(gr_graph *g, int *hits, gr_err *err);    /* MatMulNBits as linear layers, for int8 sessions */
+gr_status gr_pass_quant_nbits(gr_graph *g, int *hits, gr_err *err);    /* MatMulNBits as linear layers */
 gr_status gr_pass_layer_norm(gr_graph *g, int *hits, gr_err *err);
 gr_status gr_pass_norm_parts(gr_graph *g, int *hits, gr_err *err);     /* LayerNorm piece by piece */
 gr_status gr_pass_gelu(gr_graph *g, int *hits, gr_err *err);

@@ -10,6 +10,7 @@ static const gr_pass pipeline[] = {
     {"inline-if", gr_pass_inline_if, false},
     {"widen", gr_pass_widen, false},
     {"parts", gr_pass_parts, false},
+    {"quant-operators", gr_pass_quant_operators, false},
     {"duplicates", gr_pass_duplicates, false},
     {"quant-pairs", gr_pass_quant_pairs, false},
     {"no-op", gr_pass_noop, true},
