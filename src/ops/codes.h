@@ -39,6 +39,22 @@ static inline void gr_tiny_put(gr_dtype t, void *dst, int64_t i, int v)
     to[i / each] = (uint8_t)((to[i / each] & ~(mask << shift)) | (v & mask) << shift);
 }
 
+/* n of 4 bits, two of a byte at a time. */
+static inline void gr_fours_load(gr_dtype t, const void *src, int64_t first, int64_t n, int32_t *to)
+{
+    const int32_t flip = t == GR_INT4 ? 8 : 0; /* x ^ 8 - 8 extends the sign */
+    const uint8_t *from = (const uint8_t *)src + first / 2;
+    if (n > 0 && first % 2) {
+        *to++ = (*from++ >> 4 ^ flip) - flip;
+        n--;
+    }
+    for (int64_t i = 0; i < n / 2; i++) {
+        to[2 * i] = ((from[i] & 15) ^ flip) - flip;
+        to[2 * i + 1] = (from[i] >> 4 ^ flip) - flip;
+    }
+    if (n % 2) to[n - 1] = ((from[n / 2] & 15) ^ flip) - flip;
+}
+
 /* n integers of at most 32 bits, from element `first` on. */
 static inline void gr_codes_load(gr_dtype t, const void *src, int64_t first, int64_t n, int32_t *to)
 {
@@ -48,6 +64,8 @@ static inline void gr_codes_load(gr_dtype t, const void *src, int64_t first, int
         GR_CASE(UINT16, uint16_t, T, for (int64_t i = 0; i < n; i++) to[i] = ((const T *)src)[first + i];)
         GR_CASE(INT16, int16_t, T, for (int64_t i = 0; i < n; i++) to[i] = ((const T *)src)[first + i];)
         GR_CASE(INT32, int32_t, T, for (int64_t i = 0; i < n; i++) to[i] = ((const T *)src)[first + i];)
+    case GR_UINT4:
+    case GR_INT4: gr_fours_load(t, src, first, n, to); break;
     default:
         for (int64_t i = 0; i < n; i++) to[i] = gr_tiny_get(t, src, first + i);
     }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * com.microsoft's MatMulNBits (x, codes, scales, zeros, -, bias), whose weights lie as [n, k] codes of 2, 4 or 8
- * bits, becomes WeightOnlyLinear of the same memory: it takes activation and residual with it, leaves rows of padding out, and
- * is multiplied in bytes. Only for graphs of sessions in bytes, and not if the graph is strict: activations keep their
- * floats in the file, or have scales of blocks.
+ * bits, becomes WeightOnlyLinear of the same memory: it takes activation and residual with it, leaves rows of padding
+ * out, and is multiplied in bytes in sessions of bytes. Not if the graph is strict; where activations have scales of
+ * blocks in the file, only in sessions of bytes.
  */
 #include "passes.h"
 #include "match.h"
@@ -26,7 +26,10 @@ static bool check(const gr_match *m, gr_why *why)
     const gr_node *n = m->root;
     const gr_value *zeros = gr_in(n, ZEROS), *bias = gr_in(n, BIAS);
     form f;
-    if (!form_of(n, &f)) return gr_nomatch(why, "its attributes are not known");
+    int64_t level = 0;
+    if (!form_of(n, &f) || gr_attr_int(n->attrs, "accuracy_level", 0, &level, NULL) != GR_OK)
+        return gr_nomatch(why, "its attributes are not known");
+    if (level == 4 && !n->graph->by_row) return gr_nomatch(why, "its activations have scales of blocks");
     if (gr_in(n, X)->type.dtype != GR_FLOAT || gr_in(n, SCALES)->konst->dtype != GR_FLOAT)
         return gr_nomatch(why, "its scales are not floats");
     if (gr_in(n, GROUPS)) return gr_nomatch(why, "its blocks are in another order");
@@ -71,5 +74,5 @@ static const gr_rule rule = {"quant-nbits", patterns, check, rewrite, NULL, NULL
 
 gr_status gr_pass_quant_nbits(gr_graph *g, int *hits, gr_err *err)
 {
-    return g->by_row && !g->strict ? gr_apply_rule(g, &rule, hits, err) : GR_OK;
+    return !g->strict ? gr_apply_rule(g, &rule, hits, err) : GR_OK;
 }
