@@ -63,7 +63,7 @@ static void check_sequences(const char *name, gr_model *m, const ragged *r, cons
         if (run_trial(m, &one, in, r->nin, &alone))
             for (size_t i = 0; i < alone.count; i++)
                 CHECK_THAT(!compares(&batch->out[i].tensor, r->batch, r->tokens) ||
-                               same_sequence(&batch->out[i].tensor, b, &alone.out[i].tensor, 0, r->length[b]),
+                               same_sequence(&batch->out[i].tensor, b, &alone.out[i].tensor, 0, r->tokens, r->length[b]),
                            "%s, %s: '%s' of sequence %lld is another one alone", name, k->name, alone.out[i].name,
                            (long long)b);
         free_trial(&alone);

@@ -34,17 +34,17 @@ bool run_trial(gr_model *m, const gr_session_options *options, const gr_named_te
         v->dims = t->dims[i];
         t->count++;
     }
-    for (size_t i = 0; ran && gr_session_step(s, i, &step, NULL) == GR_OK; i++) t->by_rows |= !strcmp(step.op, "Rows");
+    for (size_t i = 0; ran && gr_session_step(s, i, &step, NULL) == GR_OK; i++) t->flops += step.flops;
     if (ran) gr_session_memory(s, &t->memory);
     gr_session_free(s);
     return ran;
 }
 
-bool same_sequence(const gr_tensor_view *x, int64_t a, const gr_tensor_view *y, int64_t b, int64_t rows)
+bool same_sequence(const gr_tensor_view *x, int64_t a, const gr_tensor_view *y, int64_t b, int64_t tokens, int64_t rows)
 {
     if (!x->rank || !x->dims[0] || !y->dims[0]) return true;
     size_t size = x->size / (size_t)x->dims[0], other = y->size / (size_t)y->dims[0], bytes = size;
-    if (x->rank >= 3) bytes = size / (size_t)x->dims[1] * (size_t)rows;
+    if (x->rank >= 3 || (x->rank == 2 && x->dims[1] == tokens)) bytes = size / (size_t)x->dims[1] * (size_t)rows;
     return bytes <= other && !memcmp((char *)x->data + (size_t)a * size, (char *)y->data + (size_t)b * other, bytes);
 }
 
@@ -57,7 +57,7 @@ bool is_open(const gr_model *m)
 bool compares(const gr_tensor_view *t, int64_t batch, int64_t tokens)
 {
     if (t->type != GR_FLOAT || t->rank < 2 || t->rank > 3 || t->dims[0] != batch) return false;
-    return t->rank == 3 ? t->dims[1] == tokens : t->dims[1] != tokens;
+    return t->rank == 2 || t->dims[1] == tokens;
 }
 
 static int64_t element(const gr_tensor_view *t, int64_t i)
@@ -92,6 +92,21 @@ bool is_ragged(const zoo_tensors *in, ragged *r)
         r->length[b] = n;
     }
     return true;
+}
+
+void unmask(const ragged *r, int64_t *ones, gr_named_tensor *out)
+{
+    const int64_t n = r->batch * r->tokens;
+    for (size_t i = 0; i < r->nin; i++) {
+        out[i] = r->in[i];
+        if (strcmp(out[i].name, "attention_mask")) continue;
+        const bool narrow = out[i].tensor.type == GR_INT32;
+        for (int64_t k = 0; k < n; k++) {
+            if (narrow) ((int32_t *)ones)[k] = 1;
+            else ones[k] = 1;
+        }
+        out[i].tensor.data = ones;
+    }
 }
 
 void cut(const ragged *r, int64_t b, int64_t dims[2], gr_named_tensor *out)

@@ -14,7 +14,7 @@ typedef struct trial {
     size_t count;
     gr_named_tensor out[MAX_OUTPUTS];
     int64_t dims[MAX_OUTPUTS][8];
-    bool by_rows; /* the plan left rows out */
+    double flops; /* of matrix products, for the rows that were computed */
     gr_memory_info memory;
 } trial;
 
@@ -33,11 +33,14 @@ typedef struct ragged {
 bool is_ragged(const zoo_tensors *in, ragged *r);
 /* Batch and length of the first input may be any. */
 bool is_open(const gr_model *m);
+/* The same inputs, but nothing is padding; `ones` has room for a mask of int64. */
+void unmask(const ragged *r, int64_t *ones, gr_named_tensor *out);
 /* Sequence b alone, without padding: r->nin inputs. */
 void cut(const ragged *r, int64_t b, int64_t dims[2], gr_named_tensor *out);
 /* Outputs that have a row for each token, or one for each sequence; attention probabilities have neither. */
 bool compares(const gr_tensor_view *t, int64_t batch, int64_t tokens);
-/* Rows [0, rows) of sequence a in x and of sequence b in y, or all of the sequence if it has no rows. */
-bool same_sequence(const gr_tensor_view *x, int64_t a, const gr_tensor_view *y, int64_t b, int64_t rows);
+/* Rows [0, rows) of sequence a in x, which has `tokens` of them, and of sequence b in y; all of the sequence if it has no
+ * rows. */
+bool same_sequence(const gr_tensor_view *x, int64_t a, const gr_tensor_view *y, int64_t b, int64_t tokens, int64_t rows);
 
 #endif

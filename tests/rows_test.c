@@ -56,18 +56,18 @@ static void test_copy(void)
 
 /* ---- whole models ---- */
 
-static void check_alone(const char *name, gr_model *m, const ragged *r, const trial *batch)
+static void check_alone(const char *name, gr_model *m, gr_precision precision, const ragged *r, const trial *batch)
 {
     for (int64_t b = 0; b < r->batch; b++) {
         int64_t dims[2];
         gr_named_tensor in[MAX_INPUTS];
-        const gr_session_options one = {.struct_size = sizeof one, .threads = 1};
+        const gr_session_options one = {.struct_size = sizeof one, .threads = 1, .precision = precision};
         trial alone;
         cut(r, b, dims, in);
         if (run_trial(m, &one, in, r->nin, &alone))
             for (size_t i = 0; i < alone.count; i++)
                 if (compares(&batch->out[i].tensor, r->batch, r->tokens) &&
-                    !same_sequence(&batch->out[i].tensor, b, &alone.out[i].tensor, 0, r->length[b]))
+                    !same_sequence(&batch->out[i].tensor, b, &alone.out[i].tensor, 0, r->tokens, r->length[b]))
                     FAIL("%s: '%s' of sequence %lld is another one alone", name, alone.out[i].name, (long long)b);
         free_trial(&alone);
     }
@@ -75,6 +75,7 @@ static void check_alone(const char *name, gr_model *m, const ragged *r, const tr
 
 typedef struct seen {
     int models, by_rows;
+    bool quantised; /* those files, in sessions of bytes: the others scale activations by the whole batch */
 } seen;
 
 static void check_model(const char *name, const char *folder, const char *dtype, void *user)
@@ -84,26 +85,38 @@ static void check_model(const char *name, const char *folder, const char *dtype,
     int64_t length[8];
     gr_model *m = NULL;
     ragged r = {.length = length};
-    trial exact = {0}, skipped = {0};
-    const gr_session_options skip = {.struct_size = sizeof skip, .skip_padding = true, .threads = 2};
+    trial exact = {0}, skipped = {0}, dense = {0};
+    gr_named_tensor unpadded[MAX_INPUTS];
+    seen *s = user;
+    const gr_precision precision = s->quantised ? GR_PRECISION_INT8 : GR_PRECISION_F32;
+    const gr_session_options all = {.struct_size = sizeof all, .precision = precision};
+    gr_session_options skip = all;
+    skip.skip_padding = true;
+    skip.threads = 2;
     snprintf(path, sizeof path, "%s/model.onnx", folder);
-    if (strcmp(dtype, "float32")) return;
+    if (s->quantised ? strncmp(dtype, "int", 3) : strcmp(dtype, "float32")) return;
     CHECK_OK(gr_model_load(path, NULL, &m, &err));
     snprintf(path, sizeof path, "%s/test_data_set_1", folder);
     if (m && zoo_read(path, "input", m, gr_model_input, &in, &err) && is_ragged(&in, &r) &&
-        run_trial(m, NULL, r.in, r.nin, &exact) && run_trial(m, &skip, r.in, r.nin, &skipped)) {
-        ((seen *)user)->models++;
-        ((seen *)user)->by_rows += skipped.by_rows;
-        if (!skipped.by_rows && getenv("GR_ROWS_SHOW")) printf("%s ", name);
+        run_trial(m, &all, r.in, r.nin, &exact) && run_trial(m, &skip, r.in, r.nin, &skipped)) {
+        s->models++;
+        int64_t *ones = malloc((size_t)(r.batch * r.tokens) * sizeof *ones + 1);
+        if (!ones) abort();
+        unmask(&r, ones, unpadded);
+        const bool left_out = run_trial(m, &all, unpadded, r.nin, &dense) && skipped.flops < dense.flops;
+        free(ones);
+        s->by_rows += left_out;
+        if (!left_out && getenv("GR_ROWS_SHOW")) printf("%s ", name);
         for (size_t i = 0; i < exact.count; i++)
             for (int64_t b = 0; b < r.batch && compares(&exact.out[i].tensor, r.batch, r.tokens); b++)
-                if (!same_sequence(&exact.out[i].tensor, b, &skipped.out[i].tensor, b, r.length[b]))
+                if (!same_sequence(&exact.out[i].tensor, b, &skipped.out[i].tensor, b, r.tokens, r.length[b]))
                     FAIL("%s: '%s' of sequence %lld changes where padding is left out", name, exact.out[i].name,
                          (long long)b);
-        if (skipped.by_rows && is_open(m)) check_alone(name, m, &r, &skipped);
+        if (left_out && is_open(m)) check_alone(name, m, precision, &r, &skipped);
     }
     free_trial(&exact);
     free_trial(&skipped);
+    free_trial(&dense);
     zoo_free(&in);
     gr_model_free(m);
 }
@@ -111,14 +124,16 @@ static void check_model(const char *name, const char *folder, const char *dtype,
 static void test_models(void)
 {
     const char *own[] = {"bert-tiny", "bert-tiny-cls", "bert-tiny-encoder"};
-    seen s = {0, 0};
+    seen s = {0}, quantised = {.quantised = true};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
         char folder[512];
         snprintf(folder, sizeof folder, GR_SOURCE_DIR "/models/%s", own[i]);
         check_model(own[i], folder, "float32", &s);
     }
     zoo_each(check_model, &s);
-    printf("(padding left out of %d models of %d) ", s.by_rows, s.models);
+    zoo_each(check_model, &quantised);
+    printf("(padding left out of %d models of %d, of %d quantised ones of %d) ", s.by_rows, s.models, quantised.by_rows,
+           quantised.models);
     CU_ASSERT_TRUE(s.by_rows > 0);
 }
 

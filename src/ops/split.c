@@ -141,6 +141,7 @@ static gr_status run(const gr_step *s, gr_err *err)
     GR_TRY(gr_axis(p->axis, x->rank, &axis, err));
     int64_t dim = x->dims[axis], each = 0, last = 0, at = 0;
     int64_t outer = gr_product(x->dims, 0, axis), inner = gr_product(x->dims, axis + 1, x->rank);
+    if (s->rows) outer = outer / (s->rows->batch * s->rows->tokens) * s->rows->count;
     if (p->n < 0 && !sizes) GR_TRY(equal_parts(dim, s->nout, p->uneven, &each, &last, err));
     for (uint32_t i = 0; i < s->nout; i++) {
         int64_t size = p->n >= 0 ? p->sizes[i] : sizes ? gr_int_at(sizes, i) : i + 1 < s->nout ? each : last;
@@ -161,10 +162,22 @@ static gr_status run(const gr_step *s, gr_err *err)
     return GR_OK;
 }
 
-static const gr_kernel kernels[] = {{"ref", gr_prepare_shaped, run, NULL}, {0}};
+/* Some rows of tokens, which lie behind each other: of an axis of their own elements. */
+static bool prepare_rows(gr_step *s, gr_why *why)
+{
+    const split_params *p = s->params;
+    const gr_tensor *x = s->in[0];
+    int axis;
+    if (!s->rows) return gr_decline(why, "all rows");
+    if (gr_axis(p->axis, x->rank, &axis, NULL) != GR_OK || axis < (x->rank == 2 ? 1 : 2))
+        return gr_decline(why, "an axis of tokens");
+    return true;
+}
+
+static const gr_kernel kernels[] = {{"rows", prepare_rows, run, NULL}, {"ref", gr_prepare_shaped, run, NULL}, {0}};
 
 #define SPLIT(since, max, flags, parse)                                                                                \
-    GR_OP_ROW("Split", since, 1, max, -1, GR_OP_MOVE | GR_OP_UNALIGNED | (flags), parse, infer, kernels)
+    GR_OP_ROW("Split", since, 1, max, -1, GR_OP_MOVE | GR_OP_UNALIGNED | GR_OP_ROWS | (flags), parse, infer, kernels)
 /* clang-format off */
 const gr_op op_split[] = {
     SPLIT(1, 1, 0, parse_1), SPLIT(2, 1, 0, parse_1), SPLIT(11, 1, 0, parse_1),

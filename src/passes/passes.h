@@ -18,6 +18,7 @@ gr_status gr_pass_duplicates(gr_graph *g, int *hits, gr_err *err);     /* weight
 gr_status gr_pass_common(gr_graph *g, int *hits, gr_err *err);         /* equal nodes on equal inputs */
 gr_status gr_pass_reshape(gr_graph *g, int *hits, gr_err *err);        /* shape arithmetic out of the graph */
 gr_status gr_pass_expand(gr_graph *g, int *hits, gr_err *err);         /* operands keep their small shape */
+gr_status gr_pass_mask_sizes(gr_graph *g, int *hits, gr_err *err);     /* one bias for one mask */
 gr_status gr_pass_quant_operators(gr_graph *g, int *hits, gr_err *err); /* operators on codes as pairs, for int8 sessions */
 gr_status gr_pass_quant_pairs(gr_graph *g, int *hits, gr_err *err);    /* activations to codes and back, for int8 sessions */
 gr_status gr_pass_quant_weights(gr_graph *g, int *hits, gr_err *err);  /* weights of few bits in one spelling */

@@ -13,6 +13,7 @@ static const gr_pass pipeline[] = {
     {"quant-operators", gr_pass_quant_operators, false},
     {"duplicates", gr_pass_duplicates, false},
     {"quant-pairs", gr_pass_quant_pairs, false},
+    {"mask-sizes", gr_pass_mask_sizes, false},
     {"no-op", gr_pass_noop, true},
     {"einsum", gr_pass_einsum, true},
     {"chains", gr_pass_chains, true},

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * AttentionBias takes from queries and keys their sizes only. It gets them from the earliest value that has the same
+ * ones, before the projections of the first layer, so that all layers with one mask have one bias, which is known before
+ * any of them runs: then padding can be left out. Requires parts and inference.
+ */
+#include "match.h"
+#include "passes.h"
+
+enum { MASK, QUERY, KEY, PAST };
+
+static bool same_rows(const gr_value *a, const gr_value *b)
+{
+    return a && b && a->type.rank == 3 && b->type.rank == 3 && a->type.dtype == b->type.dtype &&
+           gr_dim_same(a->type.dims[0], b->type.dims[0]) && gr_dim_same(a->type.dims[1], b->type.dims[1]);
+}
+
+/* The operand of a projection or of a part of one that makes v; v if there is none. */
+static gr_value *source_of(gr_value *v)
+{
+    static const char *const names[] = {"Split", "Add", "MatMul", NULL};
+    for (;;) {
+        const gr_node *n = v->konst ? NULL : v->def;
+        size_t i = 0;
+        while (n && names[i] && !gr_is_op(n, names[i])) i++;
+        if (!n || !names[i]) return v;
+        gr_value *x = gr_in(n, 0), *y = n->nin > 1 ? gr_in(n, 1) : NULL;
+        if (x && x->konst) x = y, y = gr_in(n, 0);
+        if ((y && !y->konst) || !same_rows(x, v)) return v;
+        v = x;
+    }
+}
+
+static bool is_bias(const gr_node *n)
+{
+    return n->op->domain && !strcmp(n->op->domain, "graphrun") && !strcmp(n->op->name, "AttentionBias") &&
+           (n->nin <= PAST || !gr_in(n, PAST)) && same_rows(gr_in(n, QUERY), gr_in(n, KEY));
+}
+
+/* The bias before n that has the same mask and sizes, or NULL. */
+static const gr_node *earlier(const gr_node *n)
+{
+    for (const gr_node *e = n->graph->first; e != n; e = e->next)
+        if (is_bias(e) && gr_in(e, MASK) == gr_in(n, MASK) && same_rows(gr_in(e, QUERY), gr_in(n, QUERY))) return e;
+    return NULL;
+}
+
+gr_status gr_pass_mask_sizes(gr_graph *g, int *hits, gr_err *err)
+{
+    (void)err;
+    for (gr_node *n = g->first; n; n = n->next) {
+        if (!is_bias(n)) continue;
+        const gr_node *e = earlier(n);
+        gr_value *x = e ? gr_in(e, QUERY) : source_of(gr_in(n, QUERY));
+        if (x == gr_in(n, QUERY) && x == gr_in(n, KEY)) continue;
+        if (gr_pass_stopped(g)) break;
+        gr_set_input(n, QUERY, x);
+        gr_set_input(n, KEY, x);
+        ++*hits;
+    }
+    return GR_OK;
+}
