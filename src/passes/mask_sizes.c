@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * AttentionBias takes from queries and keys their sizes only. It gets them from the earliest value that has the same
- * ones, before the projections of the first layer, so that all layers with one mask have one bias, which is known before
- * any of them runs: then padding can be left out. Requires parts and inference.
+ * AttentionBias takes from queries and keys their sizes only. It gets them from what the first layer's projections
+ * read, so that all layers with one mask have one bias, which is known before any of them runs: then padding can be left
+ * out. Requires parts and inference.
  */
 #include "match.h"
 #include "passes.h"

@@ -40,7 +40,7 @@ static bool is_codes(const gr_value *v)
 static bool is_scale(const gr_value *v)
 {
     double x;
-    return v && v->type.dtype == GR_FLOAT && gr_scalar_of(v, &x) && x > 0;
+    return v && v->konst && v->konst->dtype == GR_FLOAT && gr_scalar_of(v, &x) && x > 0;
 }
 
 static bool is_zero(const gr_value *v) { return v && v->konst && v->konst->elements == 1; }
@@ -58,7 +58,8 @@ static int64_t axis_of(const gr_node *n)
 static bool has_columns(const gr_node *n)
 {
     const gr_value *b = gr_in(n, B), *s = gr_in(n, B_SCALE), *z = gr_in(n, B_ZERO);
-    if (!b->konst || b->type.rank != 2 || !s || !s->konst || s->type.dtype != GR_FLOAT || s->type.rank != 1) return false;
+    if (!b->konst || b->type.rank != 2 || !s || !s->konst || s->konst->dtype != GR_FLOAT || s->type.rank != 1)
+        return false;
     return s->konst->elements == b->konst->dims[axis_of(n)] &&
            (!z || (z->konst && z->type.rank == 1 && z->konst->elements == s->konst->elements));
 }
@@ -68,7 +69,8 @@ static bool check(const gr_match *m, gr_why *why)
     const gr_node *n = m->root;
     const form *f = form_of(n);
     const gr_value *c = f->zero > C + 1 ? gr_in(n, C) : NULL;
-    if (!is_codes(gr_in(n, A)) || !is_codes(gr_in(n, B))) return gr_nomatch(why, "its operands are not codes of 8 or 16 bits");
+    if (!is_codes(gr_in(n, A)) || !is_codes(gr_in(n, B)))
+        return gr_nomatch(why, "its operands are not codes of 8 or 16 bits");
     if (!is_scale(gr_in(n, A_SCALE)) || (gr_in(n, A_ZERO) && !is_zero(gr_in(n, A_ZERO))))
         return gr_nomatch(why, "A has no constant scale of its own");
     if (!(is_scale(gr_in(n, B_SCALE)) && (!gr_in(n, B_ZERO) || is_zero(gr_in(n, B_ZERO)))) &&
@@ -95,7 +97,7 @@ static gr_value *plain(gr_graph *g, gr_value *v)
 static gr_value *computed(gr_build *b, const gr_value *codes, int32_t zero, float scale, const gr_value *factors)
 {
     const gr_tensor *t = codes->konst;
-    const int64_t one = factors ? factors->konst->elements : 1, count = t->elements > one ? t->elements : one;
+    const int64_t one = factors ? factors->konst->elements : 1, count = t->elements == 1 ? one : t->elements;
     float *to = count <= INT32_MAX ? gr_arena_alloc(b->g->arena, (size_t)count * sizeof *to + 1) : NULL;
     for (int64_t i = 0; to && i < count; i++) {
         int32_t code;
@@ -104,9 +106,9 @@ static gr_value *computed(gr_build *b, const gr_value *codes, int32_t zero, floa
         if (factors) gr_codes_load_float(GR_FLOAT, factors->konst->data, one == 1 ? 0 : i, 1, &factor);
         to[i] = (float)(code - zero) * (scale * factor);
     }
-    gr_value *v = !to                  ? NULL
-                  : count > t->elements ? gr_graph_const(b->g, codes->name, GR_FLOAT, 1, &count, to)
-                                        : gr_graph_const(b->g, codes->name, GR_FLOAT, t->rank, t->dims, to);
+    const bool grown = count != t->elements;
+    const int64_t *dims = grown ? &count : t->dims;
+    gr_value *v = to ? gr_graph_const(b->g, codes->name, GR_FLOAT, grown ? 1 : t->rank, dims, to) : NULL;
     if (!v) gr_err_write(b->err, GR_ENOMEM, "out of memory");
     return v;
 }
@@ -139,7 +141,8 @@ static gr_value *rewrite(gr_build *b, const gr_match *m)
     gr_scalar_of(gr_in(n, A_SCALE), &scale);
     gr_attr_float(n->attrs, "alpha", 1, &alpha, NULL);
     if (!in[0] || !(in[1] = floats_of(b, n, B, f->product))) return NULL;
-    if (c && !(in[2] = computed(b, c, 0, (float)scale * alpha, gr_in(n, B_SCALE)))) return NULL; /* C is among the codes */
+    /* C is added to the codes, before any scale. */
+    if (c && !(in[2] = computed(b, c, 0, (float)scale * alpha, gr_in(n, B_SCALE)))) return NULL;
     gr_value *y = gr_build_node(b, "", f->floats, n->attrs, 3, in);
     if (!y || !gr_in(n, f->scale)) return y;
     gr_value *codes[] = {y, plain(b->g, gr_in(n, f->scale)), plain(b->g, gr_in(n, f->zero))};
@@ -147,7 +150,8 @@ static gr_value *rewrite(gr_build *b, const gr_match *m)
     return gr_build_node(b, "", "QuantizeLinear", (gr_attrs){0}, 3, codes);
 }
 
-static const char *const patterns[] = {"(QLinearMatMul ...)", "(QLinearAdd ...)", "(QLinearMul ...)", "(QGemm ...)", NULL};
+static const char *const patterns[] = {"(QLinearMatMul ...)", "(QLinearAdd ...)", "(QLinearMul ...)", "(QGemm ...)",
+                                       NULL};
 static const gr_rule rule = {"quant-operators", patterns, check, rewrite, NULL, NULL, false};
 
 gr_status gr_pass_quant_operators(gr_graph *g, int *hits, gr_err *err)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Activations that a file rounds to codes with one constant scale and takes back, at once or after Reshape and the like,
+ * Activations that a file rounds to codes with one constant scale and takes back, at once or after Reshape and the
+ * like,
  *     DequantizeLinear (QuantizeLinear (x, s, z), s, z)
  * are x: the pairs stand for a model of floats, and products quantise each row anew. Where z is the least code the pair
  * becomes Relu (x), as quantisers leave out a Relu before it. All fusions then find what they find in the model of
@@ -68,7 +69,8 @@ static bool same(const gr_value *a, const gr_value *b)
 static const gr_node *pair_of(const gr_node *n, between *x)
 {
     const gr_value *codes = gr_is_named(n, "DequantizeLinear") ? gr_in(n, 0) : NULL;
-    for (x->count = 0; codes && !codes->konst && is_layout(codes->def) && x->count < LAYOUTS; codes = gr_in(codes->def, 0))
+    x->count = 0;
+    for (; codes && !codes->konst && is_layout(codes->def) && x->count < LAYOUTS; codes = gr_in(codes->def, 0))
         x->nodes[x->count++] = codes->def;
     const gr_node *q = codes && !codes->konst ? codes->def : NULL;
     const gr_tensor *z;
