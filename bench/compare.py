@@ -8,6 +8,7 @@ compared before anything is timed: a fast wrong answer is no answer.
 import argparse
 import datetime
 import json
+import math
 import os
 import pathlib
 import platform
@@ -128,7 +129,7 @@ def verdict(reached, asked, most=None):
     """yes, no or a dash; of what is out of reach, the first bound that says so."""
     for where, ratio in (most or {}).items():
         if reached is False and ratio < asked:
-            return f"no: {ratio:.2f} {where}"
+            return f"no: {math.floor(ratio * 100) / 100:.2f} {where}"
     return {True: "yes", False: "no", None: "–"}[reached]
 
 
