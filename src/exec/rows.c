@@ -187,23 +187,6 @@ static bool by_rows(choice *c, const plan_step *ps)
     return true;
 }
 
-/* Whether a step that has all rows keeps those of tokens apart and in their places, so that nothing of one comes into
- * another: [batch, tokens, ..] under another shape [batch, tokens, ..]. */
-static bool keeps_tokens(choice *c, const plan_step *ps)
-{
-    static const char *const names[] = {"Squeeze", "Unsqueeze", "Reshape", "Flatten", "Identity"};
-    gr_plan *p = c->p;
-    const slot *x = in_slot(p, ps, 0);
-    if (ps->dynamic || p->whole[ps->node->id] || p->early[ps->node->id] || ps->op->domain || !x) return false;
-    if (x->place != IN_BLOCK || !ps->nout || ps->out[0] == NO_SLOT) return false;
-    const gr_tensor *t = &x->t, *y = &p->slots[ps->out[0]].t;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (!strcmp(ps->op->name, names[i]))
-            return t->rank >= 3 && t->dims[0] == c->batch && t->dims[1] == c->tokens && y->rank >= 2 &&
-                   y->dims[0] == c->batch && y->dims[1] == c->tokens;
-    return false;
-}
-
 /* Gather of the first token of each sequence. */
 static bool takes_first(choice *c, const plan_step *ps)
 {
@@ -241,14 +224,9 @@ static int set_of(choice *c, const plan_step *ps)
 
 static void choose_step(choice *c, const plan_step *ps)
 {
-    const bool kept = !by_rows(c, ps) && keeps_tokens(c, ps) && set_of(c, ps) == LIVE;
     int set = by_rows(c, ps) ? set_of(c, ps) : ALL;
     for (uint32_t o = 0; o < ps->nout; o++)
         if (ps->out[o] != NO_SLOT) *need_of(c, ps->out[o]) = set;
-    if (kept) {
-        want(c, ps->in[0], LIVE);
-        return;
-    }
     if (takes_first(c, ps)) {
         want(c, ps->in[0], FIRST);
         return;
@@ -336,8 +314,6 @@ static gr_status settle_step(choice *c, plan_step *steps, size_t *n, plan_step *
         ps->step.key_rows = &p->sets[p->slots[p->slots[ps->in[0]].root].rows];
         p->weights[p->nweights++] = ps->in[1];
     }
-    if (!rows && keeps_tokens(c, ps) && p->slots[p->slots[ps->in[0]].root].rows != ALL)
-        GR_TRY(copy_of(p, steps, n, ps->node, ps->in[0], ALL, &ps->in[0], err));
     for (uint32_t i = 0; rows && !any && set != ALL && i < ps->nin; i++) {
         const slot *s = in_slot(p, ps, i);
         if (!s || s->place == IS_CONST || (is_attention(ps) && i > 0)) continue;
@@ -426,6 +402,7 @@ gr_status gr_rows_choose(gr_plan *p, gr_err *err)
     for (size_t i = 0; i < p->nwanted; i++) {
         const slot *s = wanted_slot(p, i);
         const bool grid = s->place == IN_BLOCK && s->t.rank >= 2 && in_grid(&s->t, c.batch, c.tokens);
+        /* [batch, tokens] is a view of rows of one number, or its maker wants all. */
         const bool kept = s->place == IN_BLOCK && s->t.rank == 2 && s->t.dims[0] == c.batch && s->t.dims[1] == c.tokens;
         p->picked[i] = grid && p->options.npicked && has_token_rows(&c, s);
         fewer |= p->picked[i];
