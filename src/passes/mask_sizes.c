@@ -19,7 +19,8 @@ static bool same_rows(const gr_value *a, const gr_value *b)
 static gr_value *source_of(gr_value *v)
 {
     static const char *const names[] = {"Split", "Add", "MatMul", NULL};
-    for (;;) {
+    enum { NODES = 4 }; /* a projection has no more */
+    for (int k = 0; k < NODES; k++) {
         const gr_node *n = v->konst ? NULL : v->def;
         size_t i = 0;
         while (n && names[i] && !gr_is_op(n, names[i])) i++;
@@ -29,6 +30,7 @@ static gr_value *source_of(gr_value *v)
         if ((y && !y->konst) || !same_rows(x, v)) return v;
         v = x;
     }
+    return v;
 }
 
 static bool is_bias(const gr_node *n)
@@ -37,21 +39,21 @@ static bool is_bias(const gr_node *n)
            (n->nin <= PAST || !gr_in(n, PAST)) && same_rows(gr_in(n, QUERY), gr_in(n, KEY));
 }
 
-/* The bias before n that has the same mask and sizes, or NULL. */
-static const gr_node *earlier(const gr_node *n)
-{
-    for (const gr_node *e = n->graph->first; e != n; e = e->next)
-        if (is_bias(e) && gr_in(e, MASK) == gr_in(n, MASK) && same_rows(gr_in(e, QUERY), gr_in(n, QUERY))) return e;
-    return NULL;
-}
+enum { KEPT = 4 }; /* masks that are told apart at a time; more are rare, and a walk back would take quadratic time */
 
 gr_status gr_pass_mask_sizes(gr_graph *g, int *hits, gr_err *err)
 {
+    const gr_node *kept[KEPT] = {0};
+    size_t count = 0;
     (void)err;
     for (gr_node *n = g->first; n; n = n->next) {
         if (!is_bias(n)) continue;
-        const gr_node *e = earlier(n);
+        const gr_node *e = NULL;
+        for (size_t i = 0; i < KEPT && !e; i++)
+            if (kept[i] && gr_in(kept[i], MASK) == gr_in(n, MASK) && same_rows(gr_in(kept[i], QUERY), gr_in(n, QUERY)))
+                e = kept[i];
         gr_value *x = e ? gr_in(e, QUERY) : source_of(gr_in(n, QUERY));
+        if (!e) kept[count++ % KEPT] = n;
         if (x == gr_in(n, QUERY) && x == gr_in(n, KEY)) continue;
         if (gr_pass_stopped(g)) break;
         gr_set_input(n, QUERY, x);
