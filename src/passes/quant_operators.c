@@ -60,7 +60,7 @@ static bool has_columns(const gr_node *n)
     const gr_value *b = gr_in(n, B), *s = gr_in(n, B_SCALE), *z = gr_in(n, B_ZERO);
     if (!b->konst || b->type.rank != 2 || !s || !s->konst || s->konst->dtype != GR_FLOAT || s->type.rank != 1)
         return false;
-    return s->konst->elements == b->konst->dims[axis_of(n)] &&
+    return axis_of(n) >= 0 && s->konst->elements == b->konst->dims[axis_of(n)] &&
            (!z || (z->konst && z->type.rank == 1 && z->konst->elements == s->konst->elements));
 }
 
