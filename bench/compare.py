@@ -86,11 +86,11 @@ def bound(row, figures, peers):
 
 def on_top(figures):
     """How much greater the better peer's ratio is than that of the better one of a dense model; None without peers."""
-    best = lambda name: min((figures[name(p)]["value"] for p in PEERS if name(p) in figures), default=None)
-    theirs, dense_ones = best(str), best(dense)
-    if theirs is None or dense_ones is None:
+    peers = [p for p in PEERS if p in figures and dense(p) in figures]
+    least = lambda names: min(figures[n]["value"] for n in names)
+    if not peers:
         return None
-    return theirs / figures[OWN]["value"] / (dense_ones / figures[dense(OWN)]["value"])
+    return least(peers) / figures[OWN]["value"] / (least(map(dense, peers)) / figures[dense(OWN)]["value"])
 
 
 def judge(row, figures, ratio):

@@ -13,7 +13,7 @@ A shape is [batch, tokens] or [batch, tokens, share]: then that share of the tok
     {"do": "save", "shape": [b, s], "to": f}    -> {}                   outputs as .npz, for the comparison of values
     {"do": "shapes", "list": [[b, s], ..]}      -> {"seconds": [..]}    one run of each
     {"do": "sentences", "lengths": [..], "batch": n, "part": i, "parts": m}
-                                                -> {"seconds": s}       batches of n, or of |n| tokens if n < 0
+                                                -> {"rate": tokens/s}   batches of n, or of |n| tokens if n < 0
     {"do": "generate", "prompt": n, "new": n}   -> {"first": s, "step": s, "tokens": [..]}
     {"do": "memory"}                            -> {"anonymous": bytes} above what the process had before load
 """
