@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Expand in front of an element-wise operator that broadcasts anyway: f(Expand(x), c) becomes Expand(f(x, c)), and an
- * operand keeps its small shape where the other operands give the result its shape. Masks stay [batch, 1, 1, keys].
- * Requires inference and no-op.
+ * operand keeps its small shape where the other operands give the result its shape, as does the mask of an attention.
+ * Masks stay [batch, 1, 1, keys]. Requires inference and no-op.
  */
 #include "match.h"
 #include "passes.h"
@@ -89,6 +89,22 @@ static gr_status sink(gr_node *n, gr_node *expand, int *hits, gr_err *err)
     return GR_OK;
 }
 
+/* Attention broadcasts its mask over the batch, the heads and the queries: an Expand to these says nothing. */
+static bool repeats_mask(const gr_node *n, const gr_node *e)
+{
+    const gr_value *q = gr_in(n, 0);
+    if (!e || (q->type.rank != 3 && q->type.rank != 4)) return false;
+    const gr_type *x = &gr_in(e, 0)->type, *y = &e->out[0]->type;
+    if (x->rank != 4 || y->rank != 4 || !gr_dim_same(x->dims[3], y->dims[3])) return false;
+    const gr_dim none = GR_DIM(1), to[] = {q->type.dims[0], q->type.rank == 4 ? q->type.dims[1] : none,
+                                           q->type.dims[q->type.rank == 4 ? 2 : 1]};
+    for (int axis = 0; axis < 3; axis++) {
+        const bool same = gr_dim_same(x->dims[axis], y->dims[axis]);
+        if (!same && !gr_dim_same(y->dims[axis], to[axis])) return false;
+    }
+    return true;
+}
+
 gr_status gr_pass_expand(gr_graph *g, int *hits, gr_err *err)
 {
     static const char *const unary[] = {"Cast", "Not", NULL};
@@ -99,6 +115,12 @@ gr_status gr_pass_expand(gr_graph *g, int *hits, gr_err *err)
         if ((is_op(n, unary) || is_op(n, binary)) && n->nin <= MAX_OPERANDS && expand_to_sink(n)) {
             GR_TRY(sink(n, expand_to_sink(n), hits, err));
             continue;
+        }
+        const bool attention = n->op->flags & GR_OP_KEY_ROWS || gr_is_op(n, "Attention");
+        gr_node *mask = attention ? expand_of(gr_in(n, 3)) : NULL;
+        if (repeats_mask(n, mask)) {
+            gr_set_input(n, 3, gr_in(mask, 0));
+            ++*hits;
         }
         for (uint32_t i = 0; is_op(n, binary) && i < n->nin; i++) {
             gr_node *e = expand_of(gr_in(n, i));

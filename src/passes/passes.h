@@ -31,6 +31,7 @@ gr_status gr_pass_sentence(gr_graph *g, int *hits, gr_err *err);       /* mean o
 gr_status gr_pass_linear(gr_graph *g, int *hits, gr_err *err);         /* MatMul or Gemm with bias */
 gr_status gr_pass_linear_activation(gr_graph *g, int *hits, gr_err *err);
 gr_status gr_pass_attention(gr_graph *g, int *hits, gr_err *err);
+gr_status gr_pass_attention_rows(gr_graph *g, int *hits, gr_err *err);
 gr_status gr_pass_projections(gr_graph *g, int *hits, gr_err *err);    /* Q, K and V in one step */
 gr_status gr_pass_linear_residual(gr_graph *g, int *hits, gr_err *err);
 gr_status gr_pass_quant_residual(gr_graph *g, int *hits, gr_err *err);

@@ -31,6 +31,7 @@ static const gr_pass pipeline[] = {
     {"sentence", gr_pass_sentence, false},
     {"linear-activation", gr_pass_linear_activation, false},
     {"attention", gr_pass_attention, false},
+    {"attention-rows", gr_pass_attention_rows, false},
     {"embeddings", gr_pass_embeddings, false},
     {"add-layer-norm", gr_pass_add_layer_norm, false},
     {"linear-residual", gr_pass_linear_residual, false},
