@@ -164,9 +164,95 @@ static void test_hidden(void)
     close_running(&r);
 }
 
+/* Masks with a row for each query, as decoders have them: two sequences of TOKENS tokens, REAL of the second one. */
+enum { TOKENS = 6, REAL = 4, WIDTH = 8 };
+
+static const char two_layers[] =
+    "<ir_version: 10, opset_import: [\"\" : 17, \"graphrun\" : 1]> "
+    "g (float[b,s,8] x, float[b,h,s,s] mask) => (float[b,s,8] y) "
+    "<float[8] g = {1, 2, 3, 1, 2, 3, 1, 2}, float[8] z = {0, 1, 0, 1, 0, 1, 0, 1}> { "
+    "h = LayerNormalization (x, g, z) a = graphrun.Attention <num_heads = 2> (h, h, h, mask) "
+    "c = graphrun.AddLayerNormalization (a, h, g, z) k = LayerNormalization (c, g, z) "
+    "e = graphrun.Attention <num_heads = 2> (c, k, k, mask) y = graphrun.AddLayerNormalization (e, c, g, z) }";
+
+typedef enum padding { RIGHT, LEFT, SEEN } padding;
+
+/* What query i of the second sequence adds to the score of key j. Padding before the tokens sees all. */
+static float query_mask(padding where, int i, int j)
+{
+    const int begin = where == LEFT ? TOKENS - REAL : 0, end = begin + REAL;
+    if (where == LEFT && i < begin) return 0;
+    if (where == SEEN && i == REAL - 1 && j == TOKENS - 1) return 0;
+    return j <= i && j >= begin && j < end ? 0 : -3.4028235e38f;
+}
+
+/* All rows to y, or the one that is picked (not NULL). */
+static bool run_queries(const gr_session_options *o, int64_t batch, int64_t heads, int64_t tokens, const float *x,
+                        const float *mask, const int64_t *pick, float *y)
+{
+    const int64_t dims[] = {batch, tokens, WIDTH}, mask_dims[] = {batch, heads, tokens, tokens};
+    gr_named_tensor in[] = {FLOATS("x", 3, dims, (void *)x), FLOATS("mask", 4, mask_dims, (void *)mask)},
+                    out = WANTED("y");
+    running r;
+    if (!open_text(two_layers, NULL, o, &r)) return false;
+    const bool ok = (!pick || gr_session_pick(r.session, pick, 1, &err) == GR_OK) &&
+                    gr_session_run(r.session, in, 2, &out, 1, &err) == GR_OK;
+    if (ok) memcpy(y, out.tensor.data, out.tensor.size);
+    if (!ok) FAIL("%s", err.text);
+    close_running(&r);
+    return ok;
+}
+
+static void check_queries(padding where)
+{
+    enum { ROWS = 2 * TOKENS };
+    static float x[ROWS][WIDTH], mask[2][TOKENS][TOKENS], both[2][2][TOKENS][TOKENS], alone_mask[REAL][REAL],
+        all[ROWS][WIDTH], fewer[ROWS][WIDTH], alone[REAL][WIDTH];
+    const gr_session_options exact = {.struct_size = sizeof exact},
+                             skip = {.struct_size = sizeof skip, .skip_padding = true};
+    const int begin = TOKENS + (where == LEFT ? TOKENS - REAL : 0);
+    uint32_t seed = 7;
+    for (int i = 0; i < ROWS; i++)
+        for (int j = 0; j < WIDTH; j++) x[i][j] = (float)(next_random(&seed) % 2001) / 500 - 2;
+    for (int i = 0; i < TOKENS; i++)
+        for (int j = 0; j < TOKENS; j++) {
+            mask[0][i][j] = both[0][0][i][j] = both[0][1][i][j] = j <= i ? 0 : -INFINITY;
+            mask[1][i][j] = both[1][0][i][j] = both[1][1][i][j] = query_mask(where, i, j);
+        }
+    for (int i = 0; i < REAL; i++)
+        for (int j = 0; j < REAL; j++) alone_mask[i][j] = mask[1][begin - TOKENS + i][begin - TOKENS + j];
+    /* A mask for each head tells nothing about padding. */
+    if (!run_queries(&exact, 2, 2, TOKENS, x[0], both[0][0][0], NULL, all[0]) ||
+        !run_queries(&skip, 2, 1, TOKENS, x[0], mask[0][0], NULL, fewer[0]) ||
+        !run_queries(&skip, 1, 1, REAL, x[begin], alone_mask[0], NULL, alone[0]))
+        return;
+    for (int i = 0; i < ROWS; i++) {
+        const bool padded = i >= TOKENS && (i < begin || i >= begin + REAL);
+        for (int j = 0; j < WIDTH; j++) {
+            const float want = padded && where != SEEN ? 0 : all[i][j];
+            if (memcmp(&fewer[i][j], &want, sizeof want))
+                FAIL("padding %d row %d: %g, expected %g", where, i, (double)fewer[i][j], (double)want);
+        }
+    }
+    if (where != SEEN) CU_ASSERT_EQUAL(memcmp(alone, fewer[begin], sizeof alone), 0);
+    for (int64_t i = TOKENS; i < ROWS; i++)
+        CU_ASSERT_TRUE(run_queries(&exact, 2, 1, TOKENS, x[0], mask[0][0], &i, fewer[0]) &&
+                       !memcmp(fewer[0], all[i], sizeof all[i]));
+    CU_ASSERT_TRUE(run_queries(&exact, 2, 1, TOKENS, x[0], mask[0][0], NULL, fewer[0]) &&
+                   !memcmp(fewer, all, sizeof all));
+}
+
+static void test_queries(void)
+{
+    check_queries(RIGHT);
+    check_queries(LEFT);
+    check_queries(SEEN);
+}
+
 static CU_TestInfo tests[] = {{"live keys", test_live_keys},
                               {"copies", test_copy},
                               {"hidden rows", test_hidden},
+                              {"masks of queries", test_queries},
                               {"models", test_models},
                               CU_TEST_INFO_NULL};
 CU_SuiteInfo suite_rows = {"rows", NULL, NULL, NULL, NULL, tests};

@@ -26,7 +26,8 @@ typedef struct tiled {
     gr_att_place k, v;          /* of keys and values with the past in front */
     const float *keys, *values; /* NULL: as the inputs say */
     int64_t stretches;
-    bool trims;  /* the mask has one row for each sequence, and nothing else hides keys */
+    bool masks;  /* what hides keys is the mask alone, the same for all heads */
+    bool trims;  /* that, and it has one row for each sequence */
     bool spells; /* masks are written out as rows of floats where they cannot be left out */
     int64_t row; /* floats from one row of scores to the next */
     gr_att_seen *seen;
@@ -92,11 +93,11 @@ static void count_looks(const gr_step *s, tiled *t)
     t->seen_count = by_batch ? one * l->batch : one;
 }
 
-static bool may_trim(const gr_step *s, const gr_att_layout *l)
+static bool only_masks(const gr_step *s, const gr_att_layout *l)
 {
     const gr_att_params *p = GR_PARAMS(gr_att_params, s);
     const gr_tensor *mask = gr_step_in(s, MASK);
-    return p->fused && mask && mask->dtype == GR_FLOAT && l->mask[1] == 0 && l->mask[2] == 0 && l->mask[3] == 1 &&
+    return p->fused && mask && mask->dtype == GR_FLOAT && l->mask[1] == 0 && l->mask[3] == 1 &&
            l->mask_keys == l->total && !l->past && !p->causal && p->left < 0 && p->right < 0 && !gr_step_in(s, VALID) &&
            !gr_step_in(s, FACTORS) && !gr_step_out(s, SCORES);
 }
@@ -120,11 +121,12 @@ bool gr_att_tiled_prepare(gr_step *s, gr_why *why)
     if (!gr_step_out(s, Y)) return gr_decline(why, "the result is not wanted");
     if (!l->batch || !l->heads || !l->queries || !l->total || !l->head || !l->v_head)
         return gr_decline(why, "an operand is empty");
-    t->trims = may_trim(s, l);
+    t->masks = only_masks(s, l);
+    t->trims = t->masks && l->mask[2] == 0;
     t->spells = mask && (mask->dtype != GR_FLOAT || l->mask[3] != 1);
     count_looks(s, t);
     if (!tiled_sizes(s, t)) return gr_decline(why, "too large");
-    if (s->key_rows && (!t->trims || s->in[QUERY]->rank != 3 || s->in[KEY]->rank != 3))
+    if (s->key_rows && (!t->masks || s->in[QUERY]->rank != 3 || s->in[KEY]->rank != 3))
         return gr_decline(why, "rows are not those of one grid");
     if (s->rows && (s->in[QUERY]->rank != 3 || gr_step_in(s, FACTORS) || gr_step_out(s, SCORES)))
         return gr_decline(why, "rows are not those of one grid");
@@ -211,7 +213,8 @@ static void tile_run(const gr_step *s, const tiled *t, const sequence *z, int64_
     float *room = (float *)(own + t->packed_k + t->packed_v), *spelt = room + TILE * (l->head + GR_ATTEND_KEYS);
     for (int64_t i = 0; i < rows; i++) {
         const gr_att_seen seen = t->trims ? (gr_att_seen){0, z->keys, z->plain} : seen_at(t, b, h, query + i);
-        begin[i] = seen.begin, end[i] = seen.end;
+        const int64_t before = t->trims ? 0 : z->skipped;
+        begin[i] = seen.begin - before, end[i] = seen.end - before;
         plain = plain && seen.plain;
         if (begin[i] < end[i] && begin[i] < first) first = begin[i];
         if (end[i] > n) n = end[i];
@@ -279,6 +282,11 @@ static sequence sequence_of(const gr_step *s, const tiled *t, int64_t b)
         }
         z.k += begin * t->k.token;
         z.v += begin * t->v.token;
+    } else if (keys) {
+        z.skipped = keys->index[keys->first[b]] - b * keys->tokens;
+        z.keys = keys->first[b + 1] - keys->first[b];
+        z.k = keys->first[b] * t->k.token;
+        z.v = keys->first[b] * t->v.token;
     }
     if (rows) {
         z.q = rows->first[b] * l->q.token;

@@ -89,7 +89,7 @@ static bool in_grid(const gr_tensor *t, int64_t batch, int64_t tokens)
     return t->rank >= 2 && t->dims[0] == batch * tokens;
 }
 
-/* Attention of a grid to itself under a mask with one row for each sequence. */
+/* Attention of a grid to itself under a mask with one row for each sequence, or one for each of its queries. */
 static bool has_grid(gr_plan *p, const plan_step *ps, int64_t *batch, int64_t *tokens)
 {
     const slot *q = in_slot(p, ps, 0), *k = in_slot(p, ps, 1), *v = in_slot(p, ps, 2), *mask = in_slot(p, ps, 3);
@@ -101,8 +101,15 @@ static bool has_grid(gr_plan *p, const plan_step *ps, int64_t *batch, int64_t *t
     *tokens = q->t.dims[1];
     const int64_t *m = mask->t.dims;
     return q->t.rank == 3 && k->t.rank == 3 && v->t.rank == 3 && k->t.dims[1] == *tokens && v->t.dims[1] == *tokens &&
-           mask->t.dtype == GR_FLOAT && mask->t.rank == 4 && m[0] == *batch && m[1] == 1 && m[2] == 1 &&
-           m[3] == *tokens && *batch > 0 && *tokens > 0;
+           mask->t.dtype == GR_FLOAT && mask->t.rank == 4 && m[0] == *batch && m[1] == 1 &&
+           (m[2] == 1 || m[2] == *tokens) && m[3] == *tokens && *batch > 0 && *tokens > 0;
+}
+
+/* Whether each query has a mask of its own. */
+static bool by_query(gr_plan *p, const plan_step *ps)
+{
+    const slot *mask = in_slot(p, ps, 3);
+    return mask && mask->t.rank == 4 && mask->t.dims[2] > 1;
 }
 
 /* Queries [batch, tokens, width] of attention under any mask: those that are picked can be computed alone. */
@@ -115,6 +122,12 @@ static bool has_queries(gr_plan *p, const plan_step *ps, int64_t *batch, int64_t
     return *batch > 0 && *tokens > 0;
 }
 
+/* The node that makes a value in the run, or NULL. */
+static const gr_node *made_by(const gr_plan *p, const gr_value *v)
+{
+    return v && !p->facts.konst[v->id] ? v->def : NULL;
+}
+
 gr_status gr_rows_find_early(gr_plan *p, gr_err *err)
 {
     const gr_graph *g = p->graph;
@@ -123,11 +136,11 @@ gr_status gr_rows_find_early(gr_plan *p, gr_err *err)
     for (const gr_node *n = g->last; n; n = n->prev) {
         const uint32_t mask = n->op->flags & GR_OP_KEY_ROWS ? 3 : 1;
         const bool masked = n->op->flags & (GR_OP_KEY_ROWS | GR_OP_POOL_ROWS);
-        if (masked && gr_in(n, mask) && gr_in(n, mask)->def) early[gr_in(n, mask)->def->id] = true;
+        if (masked && made_by(p, gr_in(n, mask))) early[gr_in(n, mask)->def->id] = true;
         if (!early[n->id]) continue;
         nested |= n->op->flags & GR_OP_KEY_ROWS; /* a mask that attention has made: nothing can be known before */
         for (uint32_t i = 0; i < n->nin; i++)
-            if (gr_in(n, i) && gr_in(n, i)->def) early[gr_in(n, i)->def->id] = true;
+            if (made_by(p, gr_in(n, i))) early[gr_in(n, i)->def->id] = true;
     }
     if (nested) memset(early, 0, g->nnodes * sizeof *early);
     return GR_OK;
@@ -236,13 +249,15 @@ static void choose_step(choice *c, const plan_step *ps)
         want(c, ps->in[1], ALL);
         return;
     }
+    /* A query that is padding may have a mask that shows it other padding. */
+    const int keys = by_query(c->p, ps) && set != LIVE ? ALL : LIVE;
     for (uint32_t i = 0; i < ps->nin; i++) {
         const slot *s = in_slot(c->p, ps, i);
         if (!s || s->place == IS_CONST) continue;
         if (!by_rows(c, ps) || (ps->op->flags & GR_OP_ANY_ROWS))
             want(c, ps->in[i], ALL);
         else if (is_attention(ps))
-            want(c, ps->in[i], i == 0 ? set : i < 3 ? LIVE : ALL);
+            want(c, ps->in[i], i == 0 ? set : i < 3 ? keys : ALL);
         else
             want(c, ps->in[i], set);
     }
@@ -443,6 +458,24 @@ static void fill_picked(gr_plan *p)
     r->first[r->batch] = r->count = (int64_t)n;
 }
 
+/* Rows [*begin, *end) of sequence b that are not padding: the keys that its last query sees, if its other queries among
+ * them see no more. Else all. */
+static void live_rows(const gr_plan *p, int64_t b, int64_t *begin, int64_t *end)
+{
+    const slot *s = &p->slots[p->mask];
+    const int64_t tokens = p->sets[LIVE].tokens, rows = s->t.elements / tokens / p->sets[LIVE].batch;
+    const float *mask = (const float *)s->t.data + b * rows * tokens;
+    gr_live_keys(mask + (rows - 1) * tokens, tokens, begin, end);
+    if (p->from_start) *begin = 0;
+    bool closed = !weighs(p, b, *begin, *end);
+    for (int64_t i = *begin; closed && i < *end && i < rows - 1; i++) {
+        int64_t first, last;
+        gr_live_keys(mask + i * tokens, tokens, &first, &last);
+        closed = first >= *begin && last <= *end;
+    }
+    if (!closed) *begin = 0, *end = tokens;
+}
+
 void gr_rows_fill(gr_plan *p)
 {
     gr_rows *live = &p->sets[LIVE], *first = &p->sets[FIRST];
@@ -454,13 +487,10 @@ void gr_rows_fill(gr_plan *p)
         first->index[b] = (int32_t)(b * first->tokens);
     }
     if (!p->masked) return;
-    const float *mask = p->slots[p->mask].t.data;
     live->count = 0;
     for (int64_t b = 0; b < live->batch; b++) {
         live->first[b] = live->count;
-        gr_live_keys(mask + b * live->tokens, live->tokens, &begin, &end);
-        if (p->from_start) begin = 0;
-        if (weighs(p, b, begin, end)) begin = 0, end = live->tokens;
+        live_rows(p, b, &begin, &end);
         for (int64_t t = begin; t < end; t++) live->index[live->count++] = (int32_t)(b * live->tokens + t);
     }
     live->first[live->batch] = live->count;
