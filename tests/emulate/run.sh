@@ -48,7 +48,7 @@ prompt 0
 label l
  kernel /vmlinuz
  initrd /initrd
- append console=ttyS0 quiet mitigations=off nokaslr tsc=reliable noxsaves clearcpuid=fsrm,erms,pku,xsavec,umip lsm= rdinit=/init
+ append console=ttyS0 quiet mitigations=off nokaslr no5lvl tsc=reliable noxsaves clearcpuid=fsrm,erms,pku,xsavec,umip lsm= rdinit=/init
 END
 xorriso -as mkisofs -quiet -o "$work/cd.iso" -b isolinux.bin -c boot.cat -no-emul-boot -boot-load-size 4 \
     -boot-info-table "$work/iso" 2> /dev/null
