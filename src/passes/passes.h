@@ -9,6 +9,7 @@
 
 gr_status gr_pass_dead(gr_graph *g, int *hits, gr_err *err);           /* nodes that nothing needs, and folded ones */
 gr_status gr_pass_inline_if(gr_graph *g, int *hits, gr_err *err);      /* If with a known condition */
+gr_status gr_pass_split_sequence(gr_graph *g, int *hits, gr_err *err);
 gr_status gr_pass_widen(gr_graph *g, int *hits, gr_err *err);          /* float16 and bfloat16 to float */
 gr_status gr_pass_parts(gr_graph *g, int *hits, gr_err *err);          /* operators that are put together from others */
 gr_status gr_pass_noop(gr_graph *g, int *hits, gr_err *err);           /* operators that change nothing */

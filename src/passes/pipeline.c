@@ -8,6 +8,7 @@
 static const gr_pass pipeline[] = {
     /* What cannot run or changes nothing goes first, so that rules need few spellings. */
     {"inline-if", gr_pass_inline_if, false},
+    {"split-sequence", gr_pass_split_sequence, false},
     {"widen", gr_pass_widen, false},
     {"parts", gr_pass_parts, false},
     {"quant-operators", gr_pass_quant_operators, false},
