@@ -17,11 +17,12 @@ trap 'rm -rf "$work"' EXIT
 root=$work/root
 mkdir -p "$root/bin" "$root/proc" "$root/sys" "$root/dev" "$root/tmp" "$root/t" "$work/iso"
 
-# Everything keeps its path; the loader finds the libraries where they were.
+# Everything keeps its path; the loader finds the libraries where they were. libgcc_s is what threads end with.
 copy() { mkdir -p "$root$(dirname "$2")" && cp -rL "$1" "$root$2"; }
 for program in tests/unit graphrun; do
     copy "$build/$program" "/t/${program##*/}"
     ldd "$build/$program"
+    /sbin/ldconfig -p | grep -w libgcc_s.so.1
 done | grep -o '/[^ ]*\.so[^ ]*' | sort -u | while read -r library; do copy "$library" "$library"; done
 copy "$(command -v busybox)" /bin/busybox
 for folder in models tests; do copy "$here/$folder" "$here/$folder"; done
