@@ -154,10 +154,11 @@ class Graphrun:
                                            len(self.results), self.error))
 
     def run_each(self, batches):
-        """As the header advises for many sequences: a thread each for sessions of one thread, on one model."""
+        """As the header advises for many sequences: a thread each for sessions of one thread, on one model. The largest
+        batches go first, so that the threads end at about the same time."""
         if not self.streams:
             self.streams = [Stream(self) for _ in range(self.options.threads)]
-        left = iter(batches)
+        left = iter(sorted(batches, key=lambda inputs: -inputs["input_ids"].size))
         with concurrent.futures.ThreadPoolExecutor(len(self.streams)) as pool:
             list(pool.map(lambda stream: stream.run_all(left), self.streams))
 
