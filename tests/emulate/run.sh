@@ -17,13 +17,13 @@ trap 'rm -rf "$work"' EXIT
 root=$work/root
 mkdir -p "$root/bin" "$root/proc" "$root/sys" "$root/dev" "$root/tmp" "$root/t" "$work/iso"
 
-# Everything keeps its path; the loader finds the libraries where they were. libgcc_s is what threads end with.
+# Everything keeps its path; the loader finds the libraries where they were. What is loaded later is not in ldd's list:
+# oneDNN, and what threads end with.
 copy() { mkdir -p "$root$(dirname "$2")" && cp -rL "$1" "$root$2"; }
-for program in tests/unit graphrun; do
-    copy "$build/$program" "/t/${program##*/}"
-    ldd "$build/$program"
-    /sbin/ldconfig -p | grep -w libgcc_s.so.1
-done | grep -o '/[^ ]*\.so[^ ]*' | sort -u | while read -r library; do copy "$library" "$library"; done
+for program in tests/unit graphrun; do copy "$build/$program" "/t/${program##*/}"; done
+later=$(/sbin/ldconfig -p | grep -wE 'libgcc_s.so.1|libdnnl.so.[0-9]+' | grep -o '/.*')
+for file in "$build/tests/unit" "$build/graphrun" $later; do echo "$file"; ldd "$file"; done |
+    grep -o '/[^ ]*\.so[^ ]*' | sort -u | while read -r library; do copy "$library" "$library"; done
 copy "$(command -v busybox)" /bin/busybox
 for folder in models tests; do copy "$here/$folder" "$here/$folder"; done
 mkdir -p "$root$build"
