@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ONNX's Attention between Transposes that split and merge heads, or of rows that name their number of heads, becomes
- * the fused one, which takes rows as they leave their matrix product and gives rows. Nothing is left out if it has a
- * cache, hides keys by itself or shows its scores. Requires no-op, reshape, chains and linear.
+ * ONNX's Attention between Transposes that split and merge heads, or of rows with a number of heads, becomes the fused
+ * one, which takes rows as they leave their matrix product and gives rows. One that has a cache, hides keys without a
+ * mask, caps scores or shows them stays as it is. Requires no-op, reshape, chains and linear.
  */
 #include "build.h"
 #include "exec/attention.h"
@@ -16,7 +16,7 @@
 static bool is_plain(const gr_node *n)
 {
     const gr_att_params *p = n->params;
-    if (!gr_is_op(n, "Attention") || gr_in(n, QUERY)->type.dtype != GR_FLOAT) return false;
+    if (!gr_is_op(n, "Attention") || !gr_out(n, Y) || gr_in(n, QUERY)->type.dtype != GR_FLOAT) return false;
     for (uint32_t i = PAST_KEY; i < n->nin; i++)
         if (gr_in(n, i)) return false;
     for (uint32_t o = PRESENT_KEY; o < n->nout; o++)

@@ -96,12 +96,10 @@ static bool repeats_mask(const gr_node *n, const gr_node *e)
     if (!e || (q->type.rank != 3 && q->type.rank != 4)) return false;
     const gr_type *x = &gr_in(e, 0)->type, *y = &e->out[0]->type;
     if (x->rank != 4 || y->rank != 4 || !gr_dim_same(x->dims[3], y->dims[3])) return false;
-    const gr_dim none = GR_DIM(1), to[] = {q->type.dims[0], q->type.rank == 4 ? q->type.dims[1] : none,
-                                           q->type.dims[q->type.rank == 4 ? 2 : 1]};
-    for (int axis = 0; axis < 3; axis++) {
-        const bool same = gr_dim_same(x->dims[axis], y->dims[axis]);
-        if (!same && !gr_dim_same(y->dims[axis], to[axis])) return false;
-    }
+    const bool split = q->type.rank == 4; /* into heads */
+    const gr_dim to[] = {q->type.dims[0], split ? q->type.dims[1] : GR_DIM(1), q->type.dims[split ? 2 : 1]};
+    for (int axis = 0; axis < 3; axis++)
+        if (!gr_dim_same(x->dims[axis], y->dims[axis]) && !gr_dim_same(y->dims[axis], to[axis])) return false;
     return true;
 }
 

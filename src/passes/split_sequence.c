@@ -35,7 +35,8 @@ static int64_t part_of(const gr_use *u, const gr_value *sequence, int64_t count)
 {
     int64_t one, at;
     const gr_node *n = u->user;
-    if (!gr_is_op(n, "SequenceAt") || gr_in(n, 0) != sequence || !gr_ints_of(gr_in(n, 1), &one, &at, 1)) return -1;
+    if (!gr_is_op(n, "SequenceAt") || !gr_out(n, 0) || gr_in(n, 0) != sequence) return -1;
+    if (!gr_ints_of(gr_in(n, 1), &one, &at, 1)) return -1;
     if (at < 0) at += count;
     return at >= 0 && at < count ? at : -1;
 }
